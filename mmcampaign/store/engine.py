@@ -1,0 +1,204 @@
+"""Opening the database: dialects, transactions, schema revisions.
+
+A ``Store`` hands out connections; ``read()`` sees one consistent state, ``write()`` is one transaction that takes the
+write lock at its start, so that what it read is still true when it commits.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+from mmcampaign.errors import ConfigError, UnavailableError
+from mmcampaign.resources import resource
+
+LOCK_WAIT_SECONDS = 15
+
+
+class Store:
+    """The campaign database. ``dialect`` is ``sqlite`` or ``postgresql``; ``path`` is the file of the former."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.dialect = engine.dialect.name
+        file = engine.url.database if self.dialect == "sqlite" else None
+        self.path = Path(file) if file else None
+        self._writer = engine.execution_options(write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading; anything it may have written is rolled back."""
+        with explained(self), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back when anything is raised.
+
+        Raises UnavailableError when the database stays locked for longer than LOCK_WAIT_SECONDS.
+        """
+        with explained(self), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def explained(store: Store) -> Iterator[None]:
+    """Turn the database's own troubles (locked, full, gone) into a sentence; other errors pass."""
+    try:
+        yield
+    except OperationalError as error:
+        raise _trouble(error, store) from error
+
+
+def _trouble(error: DBAPIError, store: Store) -> Exception:
+    reason = str(error.orig).strip().splitlines()[0]
+    where = str(store.path) if store.path else store.engine.url.render_as_string(hide_password=True)
+    unchanged = "The unfinished step was rolled back; everything before it is kept."
+    if "locked" in reason or "busy" in reason:
+        todo = "Another mmcampaign or a database browser holds it: close that, then run the same command again."
+        return UnavailableError(f"The database {where} is locked by another program.", unchanged=unchanged, todo=todo)
+    if "disk is full" in reason or "No space left" in reason:
+        return UnavailableError(
+            f"No space left for the database {where}.", unchanged=unchanged, todo="Free some space, then run it again."
+        )
+    if "readonly" in reason:
+        return UnavailableError(
+            f"The database {where} cannot be written to.", unchanged=unchanged, todo="Check the file's permissions."
+        )
+    if store.dialect == "sqlite" and "no such" in reason:
+        return error
+    return UnavailableError(
+        f"The database {where} does not answer: {reason}.", unchanged=unchanged, todo="Check it, then run it again."
+    )
+
+
+def open_store(url: str) -> Store:
+    """Open the database of ``config.toml``.
+
+    A new SQLite file is created with the newest schema at once. An existing database whose schema is older raises
+    UnavailableError with the command that upgrades it: only ``db upgrade`` changes a schema that holds data.
+    """
+    store = connect(url)
+    try:
+        if store.path is not None and (not store.path.exists() or store.path.stat().st_size == 0):
+            store.path.parent.mkdir(parents=True, exist_ok=True)
+            upgrade(store)
+        else:
+            require_current(store)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def connect(url: str) -> Store:
+    """A Store whose schema nobody has looked at yet. Raises ConfigError for a URL that means nothing."""
+    try:
+        options: dict[str, Any] = {}
+        if make_url(url).get_backend_name() == "sqlite":
+            options["connect_args"] = {"timeout": LOCK_WAIT_SECONDS}
+        engine = create_engine(url, **options)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError(
+            f"database.url is not a database address: {error}",
+            todo='Use "sqlite:///mmcampaign.db" or "postgresql+psycopg://user@host/name".',
+        ) from error
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"database.url needs the Python package {error.name}, which is not installed.",
+            todo="pip install 'mmcampaign[postgres]'",
+        ) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return Store(engine)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def upgrade(store: Store) -> str:
+    """Bring the schema to the newest revision, all steps or none; returns that revision."""
+    with store.write() as connection:
+        if store.dialect == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(7261001)"))
+        command.upgrade(_alembic(connection), "head")
+    return head_revision()
+
+
+def require_current(store: Store) -> None:
+    """Raise UnavailableError unless the schema is the one this program was written for."""
+    found, wanted = current_revision(store), head_revision()
+    if found == wanted:
+        return
+    state = "has no mmcampaign tables yet" if found is None else f"has an older schema ({found}, needed: {wanted})"
+    if found is not None and found > wanted:
+        raise UnavailableError(
+            f"The database was written by a newer mmcampaign (schema {found}, this one knows {wanted}).",
+            unchanged="Nothing was changed.",
+            todo="Install the newer mmcampaign.",
+        )
+    raise UnavailableError(
+        f"The database {state}.", unchanged="Nothing was changed.", todo="Back it up, then run: mmcampaign db upgrade"
+    )
+
+
+def current_revision(store: Store) -> str | None:
+    """The revision the database is at, or None before the first."""
+    try:
+        with store.read() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except DBAPIError as error:
+        if "not a database" not in str(error.orig):
+            raise
+        raise ConfigError(
+            f"{store.path} is not a database file.",
+            unchanged="The file was not touched.",
+            todo="Point database.url in config.toml at another file.",
+        ) from error
+
+
+def head_revision() -> str:
+    head = ScriptDirectory.from_config(_alembic(None)).get_current_head()
+    if head is None:
+        raise FileNotFoundError("mmcampaign was installed without its migrations; install it again")
+    return head
+
+
+def _alembic(connection: Connection | None) -> Config:
+    """Alembic configured in code: the open connection is handed to env.py, so no URL is interpolated anywhere."""
+    config = Config()
+    config.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def is_healthy(store: Store) -> str:
+    """Empty when the database file is sound, else what SQLite's own check says."""
+    if store.dialect != "sqlite":
+        return ""
+    with store.read() as connection, suppress(DBAPIError):
+        answer = str(connection.execute(text("PRAGMA quick_check(1)")).scalar())
+        return "" if answer == "ok" else answer
+    return "the file cannot be checked"

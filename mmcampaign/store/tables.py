@@ -1,0 +1,302 @@
+"""Every table, in one SQLAlchemy metadata. ``migrations/`` builds the same schema step by step; a test holds them equal.
+
+Times are UTC. ``student_id`` is edX's user id everywhere, under the name ``learner_id`` where it refers to a learner.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives a self-counting key only to a column called INTEGER.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite keeps it as text without a zone, PostgreSQL as timestamptz."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone reached the database")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+learners = Table(
+    "learners",
+    metadata,
+    Column("student_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("username", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False),  # the address, case-folded
+    Column("name", Text),  # null: never seen in a profile, or wiped by retirement
+    Column("country", Text),
+    Column("retired_at", UtcDateTime),  # export stamp of the file that showed the retired user name; final (E42)
+    Column("seen_at", UtcDateTime, nullable=False),  # export stamp behind username and email (E33)
+    Column("profile_seen_at", UtcDateTime),  # export stamp behind name and country
+    Index(None, "email_key"),
+    Index(None, "username"),
+)
+
+# The configured courses as SQL sees them; written from config.toml whenever that changes.
+program_courses = Table(
+    "program_courses",
+    metadata,
+    Column("course", Text, primary_key=True),
+    Column("program", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("series", Boolean, nullable=False),
+    Column("passing_grade", Double, nullable=False),
+)
+
+course_instancedetails = Table(
+    "course_instancedetails",
+    metadata,
+    Column("course_instance", Text, primary_key=True),  # prefix_run, as the file names begin
+    Column("learner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("course", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("term", Text),
+    Column("year", Integer),
+    Column("grade", Double),  # fraction; null: not in the grade report (E32)
+    Column("enrollment_track", Text),  # the grade report's, else the profile's
+    Column("profile_track", Text),
+    Column("verification_status", Text),
+    Column("certificate_eligible", Text),  # Y or N, as edX writes it
+    Column("certificate_delivered", Text),
+    Column("certificate_type", Text),
+    Column("enrollment_status", Text),  # enrolled, unenrolled; null: the report does not say (E17)
+    Column("audit_passed", Boolean),  # free track and grade at or above the passing grade
+    Column("status", Text, nullable=False),  # model.Status of this run
+    Column("import_id", ForeignKey("imports.id")),  # the grade report it was read from
+    Column("profile_import_id", ForeignKey("imports.id")),
+    Index(None, "learner_id"),
+    Index(None, "course"),
+    sqlite_with_rowid=False,
+)
+
+completions = Table(
+    "completions",
+    metadata,
+    Column("course", Text, primary_key=True),
+    Column("learner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),  # model.Status, best over runs
+    Column("enrollment_track", Text),
+    Column("passed", Text, nullable=False),  # Y, N or - (no grade known)
+    Column("course_instance", Text, nullable=False),  # the run the best status came from
+    Index(None, "learner_id"),
+    sqlite_with_rowid=False,
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("learner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("choice", Text, nullable=False),  # granted, refused, unknown
+    Column("chosen_at", UtcDateTime),
+    Column("import_id", ForeignKey("imports.id")),
+)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("program", Text),
+    Column("course", Text),
+    Column("run", Text),
+    Column("course_instance", Text),
+    Column("exported_at", UtcDateTime),
+    Column("status", Text, nullable=False),  # model.FileStatus
+    Column("rows", Integer, nullable=False),
+    Column("accepted", Integer, nullable=False),
+    Column("rejected", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("warnings", Text, nullable=False),  # a JSON list of sentences
+    Column("audit_hidden", Boolean, nullable=False),  # a verified-only report: audit learners are missing (E44)
+    Column("ingested_at", UtcDateTime, nullable=False),
+    UniqueConstraint("sha256", "name"),
+    Index(None, "course_instance", "kind"),
+)
+
+rejected_rows = Table(
+    "rejected_rows",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("import_id", ForeignKey("imports.id"), nullable=False),
+    Column("line", Integer, nullable=False),  # where the row starts in the file, the header being line 1
+    Column("reason", Text, nullable=False),
+    Column("raw", Text, nullable=False),
+    Index(None, "import_id"),
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("program", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),  # model.CampaignState
+    Column("fingerprint", Text, nullable=False),
+    Column("settings", Text, nullable=False),  # JSON: everything frozen at planning, see campaigns.FrozenSettings
+    Column("planned_on", Date, nullable=False),  # the day that decided deadlines and cool-down
+    Column("planned_at", UtcDateTime, nullable=False),
+    Column("planned_by", Text, nullable=False),
+    Column("approved_at", UtcDateTime),
+    Column("approved_by", Text),
+    Column("note", Text),
+    Column("started_at", UtcDateTime),
+    Column("sent_by", Text),
+    Column("finished_at", UtcDateTime),
+    Column("backend", Text),
+    Column("considered", Integer, nullable=False),
+    Column("chosen", Integer, nullable=False),
+    Column("excluded", Integer, nullable=False),
+    # The ledger: one count per message status, changed in the same transaction as the messages.
+    Column("pending", Integer, nullable=False),
+    Column("sending", Integer, nullable=False),
+    Column("accepted", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("unknown", Integer, nullable=False),
+    Column("suppressed", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("message_id", Text, nullable=False, unique=True),  # opaque; stands in the headers of the mail
+    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
+    Column("learner_id", BigInteger, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False),
+    Column("cohort", Text, nullable=False),
+    Column("trigger_course", Text, nullable=False),
+    Column("trigger_run", Text, nullable=False),
+    Column("next_course", Text, nullable=False),  # empty: none
+    Column("certificates_earned", Integer, nullable=False),
+    Column("context_digest", ForeignKey("merge_contexts.digest"), nullable=False),
+    Column("personal", Text, nullable=False),  # JSON: the values of this person alone, by token field
+    Column("shape_digest", ForeignKey("shapes.digest"), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("deadline", Date),  # last day on which this message may go out
+    Column("status", Text, nullable=False),  # model.MessageStatus
+    Column("delivery_status", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("claimed_by", Text),
+    Column("claimed_at", UtcDateTime),  # also the Date header of the attempt
+    Column("claimed_until", UtcDateTime),
+    Column("not_before", UtcDateTime),  # back-off after a refusal that proved it was not taken
+    Column("provider", Text),
+    Column("provider_message_id", Text),
+    Column("digest", Text),  # SHA-256 of the whole message as handed over
+    Column("sent_at", UtcDateTime),
+    Column("error", Text),
+    UniqueConstraint("campaign_id", "learner_id"),
+    Index(None, "campaign_id", "status"),
+    Index(None, "learner_id"),
+    Index(None, "email_key"),
+)
+
+exclusions = Table(
+    "exclusions",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
+    Column("learner_id", BigInteger, nullable=False),
+    Column("cohort", Text, nullable=False),
+    Column("trigger_course", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # model.Reason
+    Column("detail", Text, nullable=False),
+    Index(None, "campaign_id", "reason"),
+    Index(None, "learner_id"),
+)
+
+merge_contexts = Table(
+    "merge_contexts",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("context", Text, nullable=False),  # JSON: the merge values that many recipients share
+)
+
+shapes = Table(
+    "shapes",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("template_digest", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+template_versions = Table(
+    "template_versions",
+    metadata,
+    Column("digest", Text, primary_key=True),  # SHA-256 of the content
+    Column("path", Text, nullable=False),  # as seen from the template folder
+    Column("content", Text, nullable=False),
+    Column("first_used_at", UtcDateTime, nullable=False),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("email_key", Text, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # unsubscribed, bounced, complained, manual
+    Column("since", UtcDateTime, nullable=False),
+    Column("added_by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("campaign_id", ForeignKey("campaigns.id")),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # what it was done to: campaign 3, a file's name; never an address
+    Column("facts", Text, nullable=False),  # JSON
+    Column("previous", Text, nullable=False),  # digest of the row before; empty for the first
+    Column("digest", Text, nullable=False),
+)
