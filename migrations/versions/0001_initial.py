@@ -214,6 +214,7 @@ def upgrade() -> None:
         sa.Column("certificates_earned", sa.Integer(), nullable=False),
         sa.Column("context_digest", sa.Text(), nullable=False),
         sa.Column("personal", sa.Text(), nullable=False),
+        sa.Column("unsubscribe_url", sa.Text(), nullable=False),
         sa.Column("shape_digest", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("deadline", sa.Date(), nullable=True),
@@ -237,7 +238,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("message_id", name=op.f("uq_messages_message_id")),
     )
     with op.batch_alter_table("messages", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_messages_campaign_id_status"), ["campaign_id", "status"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_messages_campaign_id_status_shape_digest"),
+            ["campaign_id", "status", "shape_digest"],
+            unique=False,
+        )
         batch_op.create_index(batch_op.f("ix_messages_email_key"), ["email_key"], unique=False)
         batch_op.create_index(batch_op.f("ix_messages_learner_id"), ["learner_id"], unique=False)
 
@@ -277,7 +282,7 @@ def downgrade() -> None:
     with op.batch_alter_table("messages", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_messages_learner_id"))
         batch_op.drop_index(batch_op.f("ix_messages_email_key"))
-        batch_op.drop_index(batch_op.f("ix_messages_campaign_id_status"))
+        batch_op.drop_index(batch_op.f("ix_messages_campaign_id_status_shape_digest"))
 
     op.drop_table("messages")
     with op.batch_alter_table("exclusions", schema=None) as batch_op:

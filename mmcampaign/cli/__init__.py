@@ -1,0 +1,56 @@
+"""The command line: parses, calls a use case, prints. One file per noun; heavy imports happen inside commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmcampaign import __version__
+from mmcampaign.cli import campaign, cohort, data, history, setup, suppress
+from mmcampaign.cli.shell import Shell, report_error
+
+app = typer.Typer(
+    name="mmcampaign",
+    help="Email campaigns for edX MicroMasters programs: from downloaded reports to an approved, sent, logged mailout.",
+    epilog="The usual way: ingest, report, cohort, preview, dry-run, approve, send, history. Try it all: mmcampaign demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmcampaign {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="The config.toml to use (else $MMCAMPAIGN_CONFIG, else the nearest one upwards)."
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    ctx.obj = Shell(config=config, debug=debug)
+
+
+for noun in (setup, data, cohort, campaign, history, suppress):
+    noun.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; the one place where an error becomes an exit code."""
+    try:
+        app()
+    except Exception as error:
+        sys.exit(report_error(error, debug="--debug" in sys.argv, as_json="--json" in sys.argv))

@@ -1,0 +1,117 @@
+"""What a delivery backend is, which ones there are, and how one is made. The SDKs are imported only when chosen."""
+
+import importlib
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from mmcampaign.errors import ConfigError
+from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
+
+
+class Backend(Protocol):
+    """Hands messages over. One caller at a time; after ``close`` the next hand-over opens it again."""
+
+    @property
+    def name(self) -> str:
+        """As in ``[mail] backend``."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many messages one hand-over should hold."""
+
+    def deliver(self, batch: Batch) -> list[Receipt]:
+        """Hand over and return one receipt for each message, in order. Never raises for delivery trouble."""
+
+    def proof(self, message_id: str) -> Outcome | None:
+        """What the backend's own record proves of a message that a crash left unsettled; None: it cannot tell."""
+
+    def close(self) -> None:
+        """Let go of connections and finish files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """``dir`` is the outbox folder; it is made when needed."""
+
+    dir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmtpOptions:
+    """``timeout`` is in seconds and holds for each reply. An empty ``username`` means no login."""
+
+    host: str
+    port: int = 25
+    security: Literal["none", "starttls", "tls"] = "none"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    connections: int = 4
+    timeout: float = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendgridOptions:
+    """``batch_size`` is people per request, at most 1,000; ``timeout`` is in seconds."""
+
+    api_key: str = field(repr=False)
+    host: str = "https://api.sendgrid.com"
+    batch_size: int = 500
+    sandbox: bool = False
+    timeout: float = 30
+
+
+Options = FileOptions | SmtpOptions | SendgridOptions
+
+# The name in [mail] backend -> where its class stands. The class takes its options and nothing else.
+BACKENDS = {
+    "file": "mmcampaign.delivery.file:FileBackend",
+    "smtp": "mmcampaign.delivery.smtp:SmtpBackend",
+    "sendgrid": "mmcampaign.delivery.sendgrid:SendgridBackend",
+}
+
+
+def check_backend(name: str) -> None:
+    """Raise ConfigError unless this version has the backend."""
+    if name == "ses":
+        raise ConfigError(
+            "The ses backend is not part of this version.",
+            todo='Amazon SES also takes mail by SMTP: set [mail] backend = "smtp" and [delivery.smtp] host = '
+            '"email-smtp.REGION.amazonaws.com", port = 587, security = "starttls", with its SMTP user name.',
+        )
+    if name not in BACKENDS:
+        raise ConfigError(
+            f"There is no backend {name!r}.", todo=f"Set [mail] backend to one of: {', '.join(BACKENDS)}."
+        )
+
+
+def make_backend(name: str, options: Options) -> Backend:
+    """The backend of that name. ConfigError when it is unknown or its secrets are missing."""
+    check_backend(name)
+    module, _, class_name = BACKENDS[name].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), class_name)(options)
+    return backend
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether the host is reached without a network, so that nothing needs to be hidden on the way."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]+@[^\s<>()\[\]\"',;]+")
+
+
+def quote_reply(reply: str | bytes, message: Outgoing | None = None) -> str:
+    """A server's own words on one line of at most 200 characters, without addresses and the person's name."""
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
+    text = _ADDRESS.sub("[address]", " ".join("".join(c if c.isprintable() else " " for c in text).split()))
+    if message:
+        for private in (message.to_name, message.to_email.rpartition("@")[0]):
+            if private:
+                text = re.sub(rf"(?<!\w){re.escape(private)}(?!\w)", "[name]", text, flags=re.IGNORECASE)
+    return text if len(text) <= 200 else text[:199] + "…"

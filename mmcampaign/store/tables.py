@@ -1,4 +1,4 @@
-"""Every table, in one SQLAlchemy metadata. ``migrations/`` builds the same schema step by step; a test holds them equal.
+"""Every table, in one SQLAlchemy metadata. ``migrations/`` builds the same schema; a test holds the two equal.
 
 Times are UTC. ``student_id`` is edX's user id everywhere, under the name ``learner_id`` where it refers to a learner.
 """
@@ -214,7 +214,8 @@ messages = Table(
     Column("next_course", Text, nullable=False),  # empty: none
     Column("certificates_earned", Integer, nullable=False),
     Column("context_digest", ForeignKey("merge_contexts.digest"), nullable=False),
-    Column("personal", Text, nullable=False),  # JSON: the values of this person alone, by token field
+    Column("personal", Text, nullable=False),  # JSON: the merge values of this person alone
+    Column("unsubscribe_url", Text, nullable=False),
     Column("shape_digest", ForeignKey("shapes.digest"), nullable=False),
     Column("subject", Text, nullable=False),
     Column("deadline", Date),  # last day on which this message may go out
@@ -231,7 +232,7 @@ messages = Table(
     Column("sent_at", UtcDateTime),
     Column("error", Text),
     UniqueConstraint("campaign_id", "learner_id"),
-    Index(None, "campaign_id", "status"),
+    Index(None, "campaign_id", "status", "shape_digest"),
     Index(None, "learner_id"),
     Index(None, "email_key"),
 )

@@ -1,0 +1,177 @@
+"""Use case: approve, reject or cancel a campaign, and find out whether anything drifted since it was planned."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from mmcampaign.app import App
+from mmcampaign.errors import InputError, RefusedError
+from mmcampaign.frozen import changes
+from mmcampaign.lifecycle import ALLOWED, settled_by_hand
+from mmcampaign.model import CampaignState, MessageStatus, Program
+from mmcampaign.planning import recipients, settings_now
+from mmcampaign.store import audit, campaigns, outbox
+from mmcampaign.store.campaigns import Campaign
+
+NAMED_IN_DRIFT = 5
+
+
+def get(connection: Connection, campaign: int) -> Campaign:
+    """The campaign; InputError when there is none with this number."""
+    found = campaigns.get_campaign(connection, campaign)
+    if found is None:
+        raise InputError(f"There is no campaign {campaign}.", todo="mmcampaign status  (lists all campaigns)")
+    return found
+
+
+# --- approval -------------------------------------------------------------------------------------------------------
+
+
+def approve(app: App, campaign: int, *, by: str = "", note: str = "") -> Campaign:
+    """Approve what was planned, unless something drifted since or a second person is needed."""
+    approver = by or app.actor
+    with app.store.write() as connection:
+        planned = get(connection, campaign)
+        _require(planned, CampaignState.APPROVED)
+        if planned.chosen == 0:
+            raise RefusedError(
+                f"Campaign {campaign} has no recipients, so there is nothing to approve.",
+                todo="The report says why each learner was left out.",
+            )
+        if app.settings.policy.approval == "second-person" and approver == planned.planned_by:
+            raise RefusedError(
+                f"Campaign {campaign} was planned by {planned.planned_by}; somebody else must approve it.",
+                unchanged="It is still only planned.",
+                todo="This is policy.approval in config.toml.",
+            )
+        refuse_drift(app, connection, planned)
+        at = app.clock()
+        campaigns.change_state(
+            connection, campaign, CampaignState.APPROVED, approved_at=at, approved_by=approver, note=note or None
+        )
+        log_act(app, connection, "approved", campaign, {"fingerprint": planned.fingerprint, "by": approver, "note": note})
+        return get(connection, campaign)
+
+
+def reject(app: App, campaign: int, *, by: str = "", note: str = "") -> Campaign:
+    """Send a planned campaign back: it is cancelled, and its learners are free for the next plan."""
+    return _end(app, campaign, "rejected", {"by": by or app.actor, "note": note})
+
+
+def cancel(app: App, campaign: int) -> Campaign:
+    """Cancel whatever has not gone out. What was accepted, failed or is unknown stays as it is."""
+    return _end(app, campaign, "cancelled", {})
+
+
+def _end(app: App, campaign: int, act: str, facts: Mapping[str, Any]) -> Campaign:
+    with app.store.write() as connection:
+        found = get(connection, campaign)
+        if act == "rejected" and found.state is not CampaignState.PLANNED:
+            raise RefusedError(f"Campaign {campaign} is {found.state}; only a planned one can be rejected.")
+        _require(found, CampaignState.CANCELLED)
+        dropped = outbox.cancel_pending(connection, campaign)
+        campaigns.change_state(connection, campaign, CampaignState.CANCELLED, finished_at=app.clock())
+        log_act(app, connection, act, campaign, {**facts, "cancelled": dropped})
+        return get(connection, campaign)
+
+
+def _require(campaign: Campaign, wanted: CampaignState) -> None:
+    if wanted not in ALLOWED[campaign.state]:
+        raise RefusedError(
+            f"Campaign {campaign.id} is {campaign.state}, so it cannot become {wanted}.",
+            unchanged="Nothing was changed.",
+            todo=f"mmcampaign status {campaign.id}",
+        )
+
+
+def resolve(app: App, campaign: int, decision: str, message_id: str | None = None) -> int:
+    """Settle unknown messages by hand: ``accepted``, ``failed`` or ``retry``; returns how many there were."""
+    with app.store.write() as connection:
+        found = get(connection, campaign)
+        rows = outbox.unknown_ids(connection, campaign, message_id)
+        status = settled_by_hand(decision)
+        error = None if decision == "accepted" else f"settled by {app.actor} as {decision}"
+        moved = outbox.move(connection, campaign, rows, origin=MessageStatus.UNKNOWN, status=status, error=error)
+        if moved:
+            log_act(app, connection, f"resolved as {decision}", campaign, {"messages": moved})
+        ledger = get(connection, campaign).ledger
+        still_open = ledger["pending"] + ledger["sending"] + ledger["unknown"]
+        if found.state in (CampaignState.SENDING, CampaignState.PAUSED) and not still_open:
+            campaigns.change_state(connection, campaign, CampaignState.FINISHED, finished_at=app.clock())
+        return moved
+
+
+def log_act(app: App, connection: Connection, act: str, campaign: int, facts: Mapping[str, Any]) -> None:
+    """Write an act upon a campaign into the audit log, in the act's own transaction."""
+    subject = f"campaign {campaign}"
+    audit.record(connection, at=app.clock(), actor=app.actor, act=act, subject=subject, facts=facts)
+
+
+# --- drift ----------------------------------------------------------------------------------------------------------
+
+
+def refuse_drift(app: App, connection: Connection, campaign: Campaign) -> None:
+    """Raise RefusedError when templates, settings or data no longer give what was planned, saying what changed.
+
+    Of a campaign that has started only those still to be written to are compared.
+    """
+    program = app.program(campaign.program)
+    template = app.merger().load(program.template, subject=program.subject)
+    now = settings_now(app, program, template, campaign.settings["selection"])
+    facts = changes(campaign.settings, now) or _recipient_changes(app, connection, campaign, program)
+    if facts:
+        raise RefusedError(
+            f"Campaign {campaign.id} is no longer what was planned.",
+            facts=tuple(facts),
+            unchanged="Nothing was sent.",
+            todo=f"mmcampaign cancel {campaign.id}, then mmcampaign dry-run {campaign.program}",
+        )
+
+
+def _recipient_changes(app: App, connection: Connection, campaign: Campaign, program: Program) -> list[str]:
+    pending_only = campaign.started_at is not None
+    planned = (tuple(row) for row in campaigns.planned_recipients(connection, campaign.id, pending_only))
+    now = (chosen.frozen_fields() for chosen in recipients(app, connection, program, campaign.settings))
+    added: list[int] = []
+    gone: list[int] = []
+    changed: list[int] = []
+    for student_id, before, after in _side_by_side(planned, now):
+        if before is None:
+            added.append(student_id)
+        elif after is None:
+            gone.append(student_id)
+        elif before != after:
+            changed.append(student_id)
+    found = ["" if pending_only else _people(added, "would be chosen now who were not planned")]
+    found += [_people(gone, "were planned who would not be chosen now")]
+    found += [_people(changed, "have other data now than was planned with")]
+    return [sentence for sentence in found if sentence]
+
+
+Fields = tuple[Any, ...]
+
+
+def _side_by_side(
+    planned: Iterator[Fields], now: Iterator[Fields]
+) -> Iterator[tuple[int, Fields | None, Fields | None]]:
+    """Two lists sorted by student id (the first field), paired without holding either in memory."""
+    left, right = next(planned, None), next(now, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left[0] < right[0]):
+            assert left is not None
+            yield left[0], left, None
+            left = next(planned, None)
+        elif left is None or right[0] < left[0]:
+            yield right[0], None, right
+            right = next(now, None)
+        else:
+            yield left[0], left, right
+            left, right = next(planned, None), next(now, None)
+
+
+def _people(ids: list[int], what: str) -> str:
+    if not ids:
+        return ""
+    named = ", ".join(str(student_id) for student_id in ids[:NAMED_IN_DRIFT])
+    return f"{len(ids):,} learners {what} (edX users {named}{', …' if len(ids) > NAMED_IN_DRIFT else ''})"

@@ -1,0 +1,104 @@
+"""Commands over the cohorts: who is in, who is out and why."""
+
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+
+from mmcampaign.cli.shell import Json, Program, Today, print_json, print_table, say, shell_of
+from mmcampaign.model import Cohort
+
+AnyCohort = Annotated[Cohort | None, typer.Argument(metavar="[audit-upgrade|continue]", help="One cohort only.")]
+SHOWN_ON_SCREEN = 20
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(epilog="Example: mmcampaign cohort engy audit-upgrade")(cohort)
+    app.command(epilog="Example: mmcampaign explain engy ana@mail.example")(explain)
+
+
+def cohort(
+    ctx: typer.Context, program: Program, which: AnyCohort = None, today: Today = "", as_json: Json = False
+) -> None:
+    """List who would be written to today, and who is left out and why."""
+    from mmcampaign.selection import BOTH, policy_of, select
+
+    app = shell_of(ctx).open(today)
+    chosen_program = app.program(program)
+    policy = policy_of(app, frozenset({which}) if which else BOTH)
+    chosen: list[dict[str, Any]] = []
+    excluded: list[dict[str, Any]] = []
+    with app.store.read() as connection:
+        for _, decisions in select(app, connection, chosen_program, policy):
+            for decision in decisions:
+                (chosen if decision.chosen else excluded).append(_as_json(decision))
+    if as_json:
+        print_json({"chosen": chosen, "excluded": excluded})
+        return
+    columns = ("student_id", "name", "cohort", "trigger_course", "next_course", "certificates_earned")
+    print_table(columns, [[str(row[column]) for column in columns] for row in chosen[:SHOWN_ON_SCREEN]])
+    if len(chosen) > SHOWN_ON_SCREEN:
+        say(f"... and {len(chosen) - SHOWN_ON_SCREEN:,} more (--json lists all)")
+    reasons = Counter((row["cohort"], row["reason"]) for row in excluded)
+    print_table(("left out of", "reason", "learners"), [(*key, count) for key, count in reasons.most_common()])
+    say(f"{len(chosen) + len(excluded):,} considered = {len(chosen):,} chosen + {len(excluded):,} left out.")
+    if chosen:
+        say(f"Next: mmcampaign preview {program}, then mmcampaign dry-run {program}")
+
+
+def _as_json(decision: Any) -> dict[str, Any]:
+    learner = decision.learner
+    common = {"student_id": learner.student_id, "cohort": decision.cohort, "trigger_course": decision.trigger.code}
+    if not decision.chosen:
+        return {**common, "reason": decision.reason, "detail": decision.detail}
+    return {
+        **common,
+        "email": learner.email,
+        "name": learner.name,
+        "trigger_run": decision.trigger.current_run,
+        "next_course": decision.next_course.code if decision.next_course else None,
+        "certificates_earned": decision.certificates_earned,
+        "other_triggers": list(decision.other_triggers),
+    }
+
+
+def explain(
+    ctx: typer.Context,
+    program: Program,
+    learner: Annotated[str, typer.Argument(metavar="LEARNER", help="An edX user id, a user name or an address.")],
+    today: Today = "",
+    as_json: Json = False,
+) -> None:
+    """Show every rule for one learner, with the value seen and where it was read."""
+    from mmcampaign.selection import explain_learner, policy_of
+
+    app = shell_of(ctx).open(today)
+    candidate, found = explain_learner(app, app.program(program), learner, policy_of(app))
+    completions = [
+        {"course": c.course, "status": c.status, "enrollment_track": c.track, "run": c.run}
+        for c in sorted(candidate.completions.values(), key=lambda c: c.course)
+    ]
+    decisions = [_decision_json(*entry) for entry in found]
+    if as_json:
+        person = candidate.learner
+        known = {"student_id": person.student_id, "username": person.username, "email": person.email}
+        document = {"learner": {**known, "name": person.name}, "completions": completions, "decisions": decisions}
+        print_json(document)
+        return
+    typer.echo(f"{candidate.learner.name or '(no name)'}, edX user {candidate.learner.student_id}")
+    print_table(("course", "status", "track", "run"), [tuple(c.values()) for c in completions])
+    for decision in decisions:
+        verdict = "chosen" if decision["chosen"] else f"left out: {decision['reason']}"
+        title = f"{decision['trigger_course']}: {decision['cohort'] or 'no cohort'}, {verdict}"
+        rows = [("ok" if r["passed"] else "NO", r["rule"], r["seen"], r["source"]) for r in decision["rules"]]
+        print_table(("", "rule", "seen", "source"), rows, title=title)
+
+
+def _decision_json(course: Any, decision: Any, checks: Any) -> dict[str, Any]:
+    return {
+        "cohort": decision.cohort if decision else None,
+        "trigger_course": course.code,
+        "chosen": bool(decision and decision.chosen),
+        "reason": decision.reason if decision else "no_trigger",
+        "rules": [{"rule": str(c.rule), "passed": c.passed, "seen": c.seen, "source": c.source} for c in checks],
+    }

@@ -1,0 +1,137 @@
+"""The first line of a report: its kind, and where the columns we need stand (edx-exports 2.5, 4 to 6).
+
+Columns differ by era, by course and by site, so they are found by name and never by place (E16, E19).
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from mmcampaign.edx_csv.blocks import AGAIN, open_report, split_blocks
+from mmcampaign.edx_csv.names import GRADES, PROFILE, UNKNOWN
+from mmcampaign.errors import InputError
+
+Names = Mapping[str, tuple[str, ...]]
+
+# Our name -> edX's, lower case. A repeated header counts once: on the left the first, on the right the last (E15).
+_GRADES_LEFT: Names = {
+    "student_id": ("student id", "id"),
+    "email": ("email",),
+    "username": ("username",),
+    "grade": ("grade",),
+}
+_GRADES_RIGHT: Names = {
+    "enrollment_track": ("enrollment track",),
+    "verification_status": ("verification status",),
+    "certificate_eligible": ("certificate eligible",),
+    "certificate_delivered": ("certificate delivered",),
+    "certificate_type": ("certificate type",),
+}
+_GRADES_OPTIONAL: Names = {"enrollment_status": ("enrollment status",)}
+_PROFILE_LEFT: Names = {"student_id": ("id",), "username": ("username",), "name": ("name",), "email": ("email",)}
+_PROFILE_OPTIONAL: Names = {"profile_track": ("enrollment_mode",), "country": ("country",)}
+
+_STATUS_COLUMN_SURE = datetime(2017, 6, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the columns we need stand: our name to the place in the row, which has ``cells`` cells in all."""
+
+    kind: str
+    columns: Mapping[str, int]
+    cells: int
+    header_lines: int
+    warnings: tuple[str, ...] = ()
+
+
+def kind_of_header(header: list[str]) -> str:
+    """The kind of report by its header alone, or ``unknown``."""
+    names = [name.strip().lower() for name in header]
+    if any(name.endswith(("(earned)", "(possible)")) for name in names):
+        return "problem_grade_report"
+    if names[:1] in (["student id"], ["id"]) and names[1:4] == ["email", "username", "grade"]:
+        return GRADES
+    if {"id", "username", "email"} <= set(names[:5]) and "name" in names and "grade" not in names:
+        return PROFILE
+    return UNKNOWN
+
+
+def read_layout(file: BinaryIO, kind: str, exported_at: datetime) -> Layout | None:
+    """Read the header; the file then stands at its first row. None: there is nothing but a BOM (E7).
+
+    Raises InputError when the file is not what its name says, or leaves completion unknown (E18).
+    """
+    record = open_report(file)
+    if not record:
+        return None
+    header = _cells(record)
+    found = kind_of_header(header)
+    if found != kind:
+        raise InputError(f"The name says {kind}, but the first line {_described(record, found)}.", todo=AGAIN)
+    names = [name.strip().lower() for name in header]
+    return Layout(
+        kind=kind,
+        columns=_profile_columns(names) if kind == PROFILE else _grade_columns(names),
+        cells=len(header),
+        header_lines=record.count(b"\n") + 1,
+        warnings=_missing_status(names, exported_at) if kind == GRADES else (),
+    )
+
+
+def sniff_kind(file: BinaryIO) -> str:
+    """The kind of a file whose name says nothing; ``unknown`` for anything that is no report."""
+    try:
+        return kind_of_header(_cells(open_report(file)))
+    except InputError:
+        return UNKNOWN
+
+
+def count_records(file: BinaryIO) -> int:
+    """Data rows of a list that is counted but not read (``grade_report_err``)."""
+    header = _cells(open_report(file))
+    return sum(block.records for block in split_blocks(file, cells=len(header), first_line=2)) if header else 0
+
+
+def _cells(record: bytes) -> list[str]:
+    try:
+        return next(csv.reader([record.decode("utf-8")]), [])
+    except UnicodeDecodeError as error:
+        raise InputError("The header is not UTF-8: a spreadsheet has probably saved the file.", todo=AGAIN) from error
+    except csv.Error as error:
+        raise InputError("The first line is no CSV.", todo=AGAIN) from error
+
+
+def _described(record: bytes, found: str) -> str:
+    for letter, word in ((b";", "semicolons"), (b"\t", "tabs")):
+        if record.count(letter) > max(2, record.count(b",") / 2):
+            return f"is separated by {word}: a spreadsheet has saved the file and may have damaged names and numbers"
+    return "is not that of an edX report" if found == UNKNOWN else f"is that of a {found}"
+
+
+def _profile_columns(names: list[str]) -> dict[str, int]:
+    return {**_find(names, _PROFILE_LEFT), **_find(names, _PROFILE_OPTIONAL, last=True)}
+
+
+def _grade_columns(names: list[str]) -> dict[str, int]:
+    right = _find(names, _GRADES_RIGHT, last=True)
+    if missing := [theirs[0] for ours, theirs in _GRADES_RIGHT.items() if ours not in right]:
+        raise InputError(
+            f"The report has no column for {', '.join(missing)}, as before April 2015: who completed is not known.",
+            todo="Ask edX for a new report of this run; it comes in today's format.",
+        )
+    return {**_find(names, _GRADES_LEFT), **right, **_find(names, _GRADES_OPTIONAL, last=True)}
+
+
+def _find(names: list[str], wanted: Names, *, last: bool = False) -> dict[str, int]:
+    order = range(len(names))[:: -1 if last else 1]
+    places = {ours: next((place for place in order if names[place] in theirs), -1) for ours, theirs in wanted.items()}
+    return {ours: place for ours, place in places.items() if place >= 0}
+
+
+def _missing_status(names: list[str], exported_at: datetime) -> tuple[str, ...]:
+    if "enrollment status" in names or exported_at < _STATUS_COLUMN_SURE:
+        return ()
+    return ("There is no column Enrollment Status, so who has unenrolled is not known.",)

@@ -1,0 +1,94 @@
+"""Use case: what was sent, to whom, when, and exactly how it read."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from mmcampaign.app import App
+from mmcampaign.context import token_values
+from mmcampaign.errors import InputError, UnavailableError
+from mmcampaign.frozen import sender_of
+from mmcampaign.mime import Composer
+from mmcampaign.sending import outgoing_message
+from mmcampaign.shapes import Filler
+from mmcampaign.store.campaigns import Campaign, get_campaign, list_campaigns
+from mmcampaign.store.history import COLUMNS, HistoryFilter, read_history, stored_message
+
+__all__ = ["COLUMNS", "HistoryFilter", "ShownMessage", "campaign_list", "sends", "show"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownMessage:
+    """A past message made again. ``reproduced`` is True when its bytes have the digest that was logged when it was
+    handed over, None when nothing was handed over or no digest could be logged."""
+
+    facts: dict[str, Any]
+    subject: str
+    html: str
+    text: str
+    eml: bytes
+    reproduced: bool | None
+
+
+def campaign_list(app: App, campaign: int | None = None) -> list[Campaign]:
+    """All campaigns, newest first, or the one asked for."""
+    with app.store.read() as connection:
+        if campaign is None:
+            return list_campaigns(connection)
+        found = get_campaign(connection, campaign)
+    if found is None:
+        raise InputError(f"There is no campaign {campaign}.", todo="mmcampaign status  (lists all campaigns)")
+    return [found]
+
+
+def sends(app: App, wanted: HistoryFilter) -> Iterator[dict[str, Any]]:
+    """Every message that matches, streamed, with the keys of COLUMNS."""
+    with app.store.read() as connection:
+        yield from read_history(connection, wanted)
+
+
+def show(app: App, key: str) -> ShownMessage:
+    """One past message from what was frozen and logged; its digest is verified.
+
+    Raises UnavailableError when the bytes differ from what was handed over: the database was tampered with, or this
+    version of the program writes messages in another way.
+    """
+    with app.store.read() as connection:
+        stored = stored_message(connection, key)
+    if stored is None:
+        raise InputError(f"There is no message {key!r}.", todo="mmcampaign history  (lists all messages)")
+    dated: datetime = stored.claimed.claimed_at or app.clock()
+    sender = sender_of(stored.settings)
+    claimed = replace(stored.claimed, claimed_at=dated)
+    campaign = stored.row["campaign_id"]
+    outgoing = outgoing_message(claimed, campaign, sender, Composer(stored.shape, sender))
+    logged = stored.row["digest"]
+    if logged and hashlib.sha256(outgoing.eml).hexdigest() != logged:
+        raise UnavailableError(
+            f"Message {key} cannot be shown as it was sent: its bytes do not have the logged digest.",
+            unchanged="Nothing was changed.",
+            todo="mmcampaign audit --verify",
+        )
+    filler = Filler(stored.shape)
+    values = token_values(claimed.personal, claimed.unsubscribe_url)
+    return ShownMessage(
+        facts=_facts(stored.row),
+        subject=outgoing.subject,
+        html=filler.html(values),
+        text=filler.text(values),
+        eml=outgoing.eml,
+        reproduced=True if logged else None,
+    )
+
+
+def _facts(row: dict[str, Any] | Any) -> dict[str, Any]:
+    kept = ("cohort", "trigger_course", "trigger_run", "next_course", "email", "subject", "status", "delivery_status")
+    late = ("provider", "provider_message_id", "attempts", "sent_at", "error", "digest")
+    return {
+        "message": row["message_id"],
+        "campaign": row["campaign_id"],
+        "student_id": row["learner_id"],
+        **{key: row[key] for key in (*kept, *late)},
+    }

@@ -1,0 +1,180 @@
+"""The whole RFC 5322 message, fast: parts are encoded once per shape, each message only fills in what differs.
+
+The standard library takes 7 ms for a message of this kind, more than merging and logging together. Here a shape's two
+parts are quoted-printable once, with every token alone between two soft line breaks; a value is encoded as it is filled
+in. The result is what `contract.md` 6 promises: ASCII, CRLF, body lines up to 76 bytes, and the same bytes every time.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
+
+from mmcampaign.model import Sender, Shape
+from mmcampaign.shapes import Filler, Segments, one_line, split
+
+_LINE_ENDS = re.compile(r"\r\n?|\n")
+_SOFT_BREAK = "=\r\n"
+_WIDTH = 73  # RFC 2045 6.7 allows 76 with the soft break; two are kept for `_LINE_START`
+_LITERAL = frozenset(chr(code) for code in range(0x20, 0x7F)) - {"="}
+# A dot could end the mail in a careless SMTP client, "From " could end it in an mbox file.
+_LINE_START = re.compile(r"^(?:\.|F(?=rom ))")
+
+_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # RFC 5322 3.2.3 atoms
+_ADDRESS = re.compile(r"[!#-'*+\--9=?A-Z^-~]+@[!#-'*+\--9=?A-Z^-~]+")  # printable ASCII without specials
+_URL = re.compile(r"https?://[!-;=?-~]{1,900}")
+_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
+
+class Composer:
+    """Writes the messages of one shape from one sender."""
+
+    def __init__(self, shape: Shape, sender: Sender) -> None:
+        self._filler = Filler(shape)
+        self._headers = _fixed_headers(sender)
+        self._body = Segments(_body(shape))
+
+    def compose(
+        self,
+        *,
+        message_id: str,
+        to_name: str,
+        to_email: str,
+        subject: str,
+        values: Mapping[str, str],
+        unsubscribe_url: str,
+        dated_at: datetime,
+        domain: str,
+    ) -> bytes:
+        """One message as it goes over the wire. ``dated_at`` is aware; ``values`` fill the shape's tokens.
+
+        Raises ``ValueError`` when an address, URL or id could not stand in a header unchanged (RFC 5322 3.6,
+        RFC 2369, RFC 8058): those are checked long before, so it is a fault of the caller.
+        """
+        identity = _checked(_ID, message_id, "message id")
+        written = self._filler.substitutions(values)
+        headers = (
+            f"To: {mailbox(to_name, to_email)}\r\n"
+            f"Subject: {unstructured(subject)}\r\n"
+            f"Date: {_date(dated_at)}\r\n"
+            f"Message-ID: <{identity}@{_checked(_ID, domain, 'domain')}>\r\n"
+            f"X-MMCampaign-Message: {identity}\r\n"
+            f"List-Unsubscribe: <{_checked(_URL, unsubscribe_url, 'unsubscribe address')}>\r\n"
+        )
+        filled = {token: _encoded_value(value) for token, value in written.items()}
+        return (self._headers + headers + self._body.fill(filled)).encode("ascii")
+
+
+def _fixed_headers(sender: Sender) -> str:
+    reply_to = f"Reply-To: {mailbox('', sender.reply_to)}\r\n" if sender.reply_to else ""
+    return (
+        f"From: {mailbox(sender.name, sender.email)}\r\n"
+        f"{reply_to}"
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"  # RFC 8058
+        "Auto-Submitted: auto-generated\r\n"  # RFC 3834
+        "Precedence: bulk\r\n"
+        "MIME-Version: 1.0\r\n"
+    )
+
+
+def _body(shape: Shape) -> str:
+    """Both parts, text first (RFC 2046 5.1.4: the preferred one last), tokens in place.
+
+    The boundary holds "=_", which quoted-printable text never does.
+    """
+    boundary = f"=_{shape.digest[:32]}"
+    parts = "".join(
+        f"--{boundary}\r\n"
+        f"Content-Type: text/{kind}; charset=utf-8\r\n"
+        "Content-Transfer-Encoding: quoted-printable\r\n"
+        f"\r\n{quoted_printable(content)}\r\n"
+        for kind, content in (("plain", shape.text), ("html", shape.html))
+    )
+    return f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n{parts}--{boundary}--\r\n'
+
+
+def quoted_printable(text: str) -> str:
+    """RFC 2045 6.7 with CRLF line ends; tokens stay whole, each alone on its line."""
+    return "\r\n".join(map(_encoded_line, _LINE_ENDS.sub("\n", text).split("\n")))
+
+
+def _encoded_line(line: str) -> str:
+    pieces = (piece if place % 2 else _encoded(piece) for place, piece in enumerate(split(line)))
+    return _SOFT_BREAK.join(piece for piece in pieces if piece)
+
+
+def _encoded(text: str) -> str:
+    """Text without line ends, broken softly between characters."""
+    units = [char if char in _LITERAL else _hex(char) for char in text]
+    if units and units[-1] == " ":
+        units[-1] = "=20"
+    lines = [""]
+    for unit in units:
+        if len(lines[-1]) + len(unit) > _WIDTH:
+            lines.append("")
+        lines[-1] += unit
+    return _SOFT_BREAK.join(_LINE_START.sub(lambda found: _hex(found[0]), line) for line in lines)
+
+
+def _hex(char: str) -> str:
+    return "".join(f"={byte:02X}" for byte in char.encode("utf-8", "replace"))
+
+
+def _encoded_value(value: str) -> str:
+    plain = value.isascii() and value.isprintable() and "=" not in value
+    if plain and len(value) <= _WIDTH and not _LINE_START.match(value):
+        return value
+    return _encoded(value)
+
+
+def mailbox(name: str, address: str) -> str:
+    """``name <address>`` for From, To and Reply-To; the address alone when there is no name (RFC 5322 3.4)."""
+    address = _checked(_ADDRESS, address, "address")
+    name = one_line(name)
+    if not name:
+        return address
+    if not name.isascii() or len(name) > 60 or "=?" in name:
+        return f"{_encoded_words(name)}\r\n <{address}>"
+    if not _PHRASE.fullmatch(name):
+        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{name} <{address}>"
+
+
+def unstructured(text: str) -> str:
+    """A subject: folded at spaces when it is ASCII, otherwise as encoded-words (RFC 2047)."""
+    text = one_line(text)
+    words = text.split(" ")
+    if not text.isascii() or "=?" in text or max(map(len, words)) > 60:
+        return _encoded_words(text)
+    lines = [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > 66:
+            lines.append("")
+        lines[-1] += f" {word}"
+    return "\r\n".join(lines)[1:]
+
+
+def _encoded_words(text: str) -> str:
+    """RFC 2047 2 and 5(3): at most 75 characters each, never cutting a character, one to a folded line."""
+    words: list[bytes] = [b""]
+    for char in text:
+        encoded = char.encode()
+        if len(words[-1]) + len(encoded) > 39:
+            words.append(b"")
+        words[-1] += encoded
+    return "\r\n ".join(f"=?utf-8?b?{base64.b64encode(word).decode()}?=" for word in words)
+
+
+@lru_cache(maxsize=64)
+def _date(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise ValueError("the date of a message needs a time zone")
+    return format_datetime(moment)
+
+
+def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
+    if not pattern.fullmatch(value):
+        raise ValueError(f"the {what} cannot stand in a mail header")
+    return value

@@ -1,0 +1,141 @@
+"""Personal values in a shape: the tokens that stand for them, and how they are filled in.
+
+A shape is one rendered email that many people share. Where a personal value stands, the shape holds a token of plain
+letters and digits, so that HTML parsing, CSS inlining and quoted-printable leave it alone. A token names the field and
+the place it stands in, because a value is written differently in HTML and in text::
+
+    Zq7hlearner0first1name7qZ     learner.first_name, in HTML
+    Zq7tlearner0first1name7qZ     learner.first_name, in the text part or the subject
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Self
+
+from mmcampaign.model import Shape
+
+MARK = "Zq7"  # every token starts with it; `clean` keeps it out of personal values
+_TOKEN = re.compile(r"(Zq7[ht][a-z01]+7qZ)")
+_FIELD = re.compile(r"[a-z]+(?:[._][a-z]+)*")
+_TO_TOKEN = str.maketrans("._", "01")
+_TO_FIELD = str.maketrans("01", "._")
+
+# Embeddings, overrides and isolates: they reorder the text around them.
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Controls (C0, DEL, C1), line and paragraph separators, what UTF-8 or an HTML parser does not take; runs of spaces.
+_BREAKS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+
+
+class Place(StrEnum):
+    """Where a token stands: it decides how its value is written."""
+
+    HTML = "h"
+    TEXT = "t"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A stand-in for the personal value ``field`` (dotted, ``learner.name``) in a place."""
+
+    field: str
+    place: Place
+
+    def __post_init__(self) -> None:
+        if not _FIELD.fullmatch(self.field):
+            raise ValueError(f"a personal field is lower-case words joined by dots and underscores, not {self.field!r}")
+
+    @cached_property
+    def text(self) -> str:
+        """The token as it is written."""
+        return f"{MARK}{self.place}{self.field.translate(_TO_TOKEN)}7qZ"
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The token written as ``text``."""
+        return cls(field=text[4:-3].translate(_TO_FIELD), place=Place(text[3]))
+
+
+def split(text: str) -> list[str]:
+    """Cut at the tokens: literal text at even places, tokens (as written) at odd ones."""
+    return _TOKEN.split(text)
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens in ``text``, in order, repeats included."""
+    return [Token.read(found) for found in split(text)[1::2]]
+
+
+def clean(value: str) -> str:
+    """A personal value as it is merged everywhere: one line, no control characters, no outer or doubled spaces.
+
+    Line breaks and controls become a space, bidirectional overrides go, and nothing can pass for a token.
+    """
+    if value.isprintable() and "  " not in value and MARK not in value:
+        return value.strip()
+    return one_line(value).replace(MARK, "Zq 7")
+
+
+def one_line(text: str) -> str:
+    """A text for a header: line breaks and controls become one space, bidirectional overrides go; tokens stay."""
+    return _BREAKS.sub(" ", _BIDI.sub("", text)).strip()
+
+
+def escape(value: str) -> str:
+    """Escaped for HTML text and quoted attributes, with the entities that Jinja's autoescape writes."""
+    if value.isalnum():
+        return value
+    return (
+        value.replace("&", "&amp;")
+        .replace(">", "&gt;")
+        .replace("<", "&lt;")
+        .replace("'", "&#39;")
+        .replace('"', "&#34;")
+    )
+
+
+class Segments:
+    """A text cut at its tokens once, to be filled many times."""
+
+    def __init__(self, text: str) -> None:
+        self._parts = split(text)
+        self._slots = [(place, self._parts[place]) for place in range(1, len(self._parts), 2)]
+
+    def fill(self, written: Mapping[str, str]) -> str:
+        """The text with each token replaced by what ``written`` holds for it."""
+        parts = self._parts.copy()
+        for place, token in self._slots:
+            parts[place] = written[token]
+        return "".join(parts)
+
+
+class Filler:
+    """Fills one shape. Values are plain strings by field name; a missing field raises ``KeyError``."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._subject, self._html, self._text = Segments(shape.subject), Segments(shape.html), Segments(shape.text)
+        self._subject_tokens, self._html_tokens, self._text_tokens = (
+            tuple(dict.fromkeys(tokens(part))) for part in (shape.subject, shape.html, shape.text)
+        )
+
+    def subject(self, values: Mapping[str, str]) -> str:
+        return self._subject.fill(_written(self._subject_tokens, values))
+
+    def html(self, values: Mapping[str, str]) -> str:
+        return self._html.fill(_written(self._html_tokens, values))
+
+    def text(self, values: Mapping[str, str]) -> str:
+        return self._text.fill(_written(self._text_tokens, values))
+
+    def substitutions(self, values: Mapping[str, str]) -> dict[str, str]:
+        """What each token of the two parts stands for, ready to replace it: escaped where it stands in HTML."""
+        return _written(self._text_tokens + self._html_tokens, values)
+
+
+def _written(found: tuple[Token, ...], values: Mapping[str, str]) -> dict[str, str]:
+    return {
+        token.text: escape(clean(values[token.field])) if token.place is Place.HTML else clean(values[token.field])
+        for token in found
+    }

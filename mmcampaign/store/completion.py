@@ -1,0 +1,169 @@
+"""The ladder of ``completion.py`` in SQL, and the ``completions`` derived with it: best status over runs, set-based.
+
+Completions are rebuilt in the transaction that changed the rows they come from, for the learners it touched only.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    MetaData,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS, RANK, passed_mark
+from mmcampaign.model import Status
+from mmcampaign.store.staging import insert_into
+from mmcampaign.store.tables import completions, course_instancedetails
+
+_details = course_instancedetails.c
+_temporary = MetaData()
+_touched = Table("touched_learners", _temporary, Column("learner_id", BigInteger), prefixes=["TEMPORARY"])
+_fresh = Table(
+    "fresh_completions",
+    _temporary,
+    *(Column(column.name, column.type, primary_key=column.name == "learner_id") for column in completions.columns),
+    prefixes=["TEMPORARY"],
+)
+
+
+def status_in_sql(
+    *,
+    grade: ColumnElement[Any],
+    track: ColumnElement[Any],
+    eligible: ColumnElement[Any],
+    delivered: ColumnElement[Any],
+    passing_grade: ColumnElement[Any],
+) -> ColumnElement[str]:
+    """``completion.status_of_run`` as an expression."""
+    return case(
+        (delivered == "Y", Status.CERTIFIED.value),
+        (and_(eligible == "Y", track.in_(sorted(PAID_TRACKS))), Status.ELIGIBLE.value),
+        (grade.is_(None), Status.GRADE_UNKNOWN.value),
+        (grade < passing_grade, Status.NOT_PASSED.value),
+        (track.in_(sorted(FREE_TRACKS)), Status.AUDIT_PASSED.value),
+        else_=Status.PASSED_NOT_ELIGIBLE.value,
+    )
+
+
+def audit_passed_in_sql(
+    *, grade: ColumnElement[Any], track: ColumnElement[Any], passing_grade: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """``completion.is_audit_passed`` as an expression, never null."""
+    return func.coalesce(and_(grade >= passing_grade, track.in_(sorted(FREE_TRACKS))), False)
+
+
+def recompute_status(connection: Connection, course: str, passing_grade: float) -> None:
+    """Judge every row of a course anew, after its passing grade changed."""
+    cut = literal(passing_grade)
+    grade, track = _details.grade, _details.enrollment_track
+    connection.execute(
+        update(course_instancedetails)
+        .where(_details.course == course)
+        .values(
+            status=status_in_sql(
+                grade=grade,
+                track=track,
+                eligible=_details.certificate_eligible,
+                delivered=_details.certificate_delivered,
+                passing_grade=cut,
+            ),
+            audit_passed=audit_passed_in_sql(grade=grade, track=track, passing_grade=cut),
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionChanges:
+    """Learners whose course became passed, or certified, by a rebuild."""
+
+    newly_passed: int = 0
+    newly_certified: int = 0
+
+
+def note_learners(connection: Connection, rows: ColumnElement[bool]) -> None:
+    """Remember whose rows of ``course_instancedetails`` are about to change; ``rebuild_completions`` needs it."""
+    _touched.create(connection)
+    _note(connection, rows)
+
+
+def _note(connection: Connection, rows: ColumnElement[bool]) -> None:
+    connection.execute(_touched.insert().from_select(["learner_id"], select(_details.learner_id).where(rows)))
+
+
+def rebuild_completions(connection: Connection, course: str, rows: ColumnElement[bool]) -> CompletionChanges:
+    """Derive the course's completions anew for the learners noted and those who have such rows now."""
+    _note(connection, rows)
+    _fresh.create(connection)
+    connection.execute(_fresh.insert().from_select([column.name for column in completions.columns], _best(course)))
+    changes = CompletionChanges(
+        newly_passed=_count_new(connection, _fresh.c.passed == "Y", completions.c.passed == "Y"),
+        newly_certified=_count_new(
+            connection,
+            _fresh.c.status == Status.CERTIFIED.value,
+            completions.c.status == Status.CERTIFIED.value,
+        ),
+    )
+    _replace(connection, course)
+    _temporary.drop_all(connection, checkfirst=False)
+    return changes
+
+
+def _best(course: str) -> Select[Any]:
+    """One row a learner: ``completion.best_run`` as a query."""
+    paid_last = case((_details.enrollment_track.in_(sorted(PAID_TRACKS)), 0), else_=1)
+    order = (
+        case({status.value: rank for status, rank in RANK.items()}, value=_details.status),
+        paid_last,
+        func.coalesce(_details.grade, -1).desc(),
+        _details.course_instance.desc(),
+    )
+    place = func.row_number().over(partition_by=_details.learner_id, order_by=order).label("place")
+    runs = (
+        select(_details.course, _details.learner_id, _details.status, _details.enrollment_track, place)
+        .add_columns(_details.course_instance)
+        .where(_details.course == course, _details.learner_id.in_(select(_touched.c.learner_id)))
+        .subquery()
+    )
+    passed = case({status.value: passed_mark(status) for status in Status}, value=runs.c.status)
+    columns = (runs.c.course, runs.c.learner_id, runs.c.status, runs.c.enrollment_track, passed, runs.c.course_instance)
+    return select(*columns).where(runs.c.place == 1).order_by(runs.c.learner_id)
+
+
+def _same_learner() -> ColumnElement[bool]:
+    return and_(completions.c.course == _fresh.c.course, completions.c.learner_id == _fresh.c.learner_id)
+
+
+def _count_new(connection: Connection, now: ColumnElement[bool], before: ColumnElement[bool]) -> int:
+    already = exists(select(completions.c.learner_id).where(_same_learner(), before))
+    return int(connection.execute(select(func.count()).select_from(_fresh).where(now, ~already)).scalar_one())
+
+
+def _replace(connection: Connection, course: str) -> None:
+    connection.execute(
+        delete(completions).where(
+            completions.c.course == course,
+            completions.c.learner_id.in_(select(_touched.c.learner_id)),
+            ~exists(select(_fresh.c.learner_id).where(_same_learner())),
+        )
+    )
+    every = [column.name for column in completions.columns]
+    insert = insert_into(connection, completions)
+    insert = insert.from_select(every, select(_fresh).where(literal(True)).order_by(_fresh.c.learner_id))
+    values = {name: insert.excluded[name] for name in ("status", "enrollment_track", "passed", "course_instance")}
+    differs = or_(*(completions.c[name].is_distinct_from(value) for name, value in values.items()))
+    connection.execute(insert.on_conflict_do_update(index_elements=["course", "learner_id"], set_=values, where=differs))

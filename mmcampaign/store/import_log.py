@@ -1,0 +1,116 @@
+"""The log of files read: ``imports`` and ``rejected_rows``."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, literal, select, update
+
+from mmcampaign.model import FileStatus
+from mmcampaign.store.tables import imports, rejected_rows
+
+REASON_SUPERSEDED = "A newer export of this run counts; names and addresses were looked at."
+_READ = (FileStatus.LOADED.value, FileStatus.SUPERSEDED.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportEntry:
+    """One file as the log keeps it; ``rejected_rows`` are (line, reason, raw row)."""
+
+    sha256: str
+    name: str
+    kind: str
+    program: str | None = None
+    course: str | None = None
+    run: str | None = None
+    course_instance: str | None = None
+    exported_at: datetime | None = None
+    status: FileStatus
+    rows: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    ingested_at: datetime
+    rejected_rows: tuple[tuple[int, str, str], ...] = ()
+
+
+def find_read(connection: Connection, *, sha256: str, kind: str, course_instance: str, exported_at: datetime) -> Any:
+    """The import of the same bytes as the same export, if they were read already; under any name (edX case E3)."""
+    same = select(imports).where(
+        imports.c.sha256 == sha256,
+        imports.c.kind == kind,
+        imports.c.course_instance == course_instance,
+        imports.c.exported_at == exported_at,
+        imports.c.status.in_(_READ),
+    )
+    return connection.execute(same).first()
+
+
+def find_current(connection: Connection, *, kind: str, course_instance: str) -> Row[Any] | None:
+    """The import that counts for a course run and kind."""
+    current = select(imports).where(
+        imports.c.kind == kind,
+        imports.c.course_instance == course_instance,
+        imports.c.status == FileStatus.LOADED.value,
+    )
+    return connection.execute(current).first()
+
+
+def log_import(connection: Connection, entry: ImportEntry) -> int:
+    """Write a file to the log, in place of what the log said of the same file before; returns the import's id.
+
+    Nothing is written when the log says the same already.
+    """
+    values = {name: getattr(entry, name) for name in imports.columns.keys() - {"id", "warnings", "audit_hidden"}}
+    values |= {"warnings": json.dumps(entry.warnings, ensure_ascii=False), "audit_hidden": False}
+    same_file = select(imports).where(imports.c.sha256 == entry.sha256, imports.c.name == entry.name)
+    before = connection.execute(same_file).first()
+    if before is not None:
+        if all(before._mapping[name] == value for name, value in values.items() if name != "ingested_at"):
+            return int(before.id)
+        connection.execute(delete(rejected_rows).where(rejected_rows.c.import_id == before.id))
+        connection.execute(update(imports).where(imports.c.id == before.id).values(values))
+        import_id = int(before.id)
+    else:
+        import_id = int(connection.execute(insert(imports).values(values)).inserted_primary_key[0])
+    _log_rejected(connection, import_id, entry.rejected_rows)
+    return import_id
+
+
+def _log_rejected(connection: Connection, import_id: int, rows: Sequence[tuple[int, str, str]]) -> None:
+    if rows:
+        values = [{"import_id": import_id, "line": line, "reason": why, "raw": raw} for line, why, raw in rows]
+        connection.execute(insert(rejected_rows), values)
+
+
+def add_warning(connection: Connection, import_id: int, warning: str) -> None:
+    """Say one more thing about a file whose merge has shown it."""
+    said = connection.execute(select(imports.c.warnings).where(imports.c.id == import_id)).scalar_one()
+    warnings = json.dumps([*json.loads(said), warning], ensure_ascii=False)
+    connection.execute(update(imports).where(imports.c.id == import_id).values(warnings=warnings))
+
+
+def mark_superseded(connection: Connection, import_id: int) -> None:
+    """Another export of the same run and kind counts from now on."""
+    connection.execute(
+        update(imports)
+        .where(imports.c.id == import_id)
+        .values(status=FileStatus.SUPERSEDED.value, reason=REASON_SUPERSEDED, audit_hidden=False)
+    )
+
+
+def set_audit_hidden(connection: Connection, course_instance: str, kind: str, *, hidden: bool) -> None:
+    """Flag the grade report that counts for a run as one that leaves audit learners out (edX case E44), or not."""
+    connection.execute(
+        update(imports)
+        .where(
+            imports.c.course_instance == course_instance,
+            imports.c.kind == kind,
+            imports.c.status == FileStatus.LOADED.value,
+            imports.c.audit_hidden != literal(hidden),
+        )
+        .values(audit_hidden=hidden)
+    )

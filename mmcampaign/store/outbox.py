@@ -1,0 +1,233 @@
+"""The messages of a campaign on their way out: claim, record, settle. The campaign's counts change with them.
+
+A claim is committed before anything goes over the wire (``sending``, with a lease); what came of it is recorded after.
+A message left at ``sending`` is never claimed again: it becomes ``unknown`` unless a backend's own record proves more.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
+
+from mmcampaign.lifecycle import Settled
+from mmcampaign.model import MessageStatus, Receipt
+from mmcampaign.store.tables import campaigns, messages, suppressions
+
+LEASE = timedelta(minutes=10)
+PENDING, SENDING = MessageStatus.PENDING.value, MessageStatus.SENDING.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A message this process holds and may hand over. ``attempts`` includes this one."""
+
+    id: int
+    message_id: str
+    email: str
+    personal: Mapping[str, str]
+    unsubscribe_url: str
+    shape_digest: str
+    subject: str
+    attempts: int
+    claimed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What came of a claimed message."""
+
+    id: int
+    settled: Settled
+    receipt: Receipt | None = None
+    digest: str | None = None
+    attempts: int = 0
+
+
+def claim(connection: Connection, campaign: int, *, size: int, by: str, provider: str, now: datetime) -> list[Claimed]:
+    """Take up to ``size`` pending messages of one shape for the backend called ``provider``.
+
+    On PostgreSQL rows that another process is claiming are skipped; on SQLite the write lock serialises claims.
+    """
+    ready = and_(
+        messages.c.campaign_id == campaign,
+        messages.c.status == PENDING,
+        or_(messages.c.not_before.is_(None), messages.c.not_before <= now),
+    )
+    first = select(messages.c.id, messages.c.shape_digest).where(ready).order_by("shape_digest", "id").limit(size)
+    rows = connection.execute(first.with_for_update(skip_locked=True)).all()
+    ids = [row.id for row in rows if row.shape_digest == rows[0].shape_digest]
+    if not ids:
+        return []
+    taken = (
+        messages.update()
+        .where(messages.c.id.in_(ids))
+        .values(
+            status=SENDING,
+            attempts=messages.c.attempts + 1,
+            claimed_by=by,
+            provider=provider,
+            claimed_at=now,
+            claimed_until=now + LEASE,
+        )
+        .returning(messages)
+    )
+    claimed = [_claimed(row) for row in connection.execute(taken)]
+    _count(connection, campaign, Counter({PENDING: -len(claimed), SENDING: len(claimed)}))
+    return sorted(claimed, key=lambda message: message.id)
+
+
+def _claimed(row: Any) -> Claimed:
+    return Claimed(
+        id=row.id,
+        message_id=row.message_id,
+        email=row.email,
+        personal=json.loads(row.personal),
+        unsubscribe_url=row.unsubscribe_url,
+        shape_digest=row.shape_digest,
+        subject=row.subject,
+        attempts=row.attempts,
+        claimed_at=row.claimed_at,
+    )
+
+
+def record(connection: Connection, campaign: int, records: Sequence[Record], *, by: str, now: datetime) -> int:
+    """Write what came of claimed messages; returns how many rows were still ours (a lost lease changes nothing)."""
+    if not records:
+        return 0
+    update = (
+        messages.update()
+        .where(
+            messages.c.id == bindparam("row"),
+            messages.c.status == SENDING,
+            messages.c.claimed_by == by,
+        )
+        .values(
+            {
+                name: bindparam(name)
+                for name in ("status", "error", "not_before", "provider_message_id", "digest", "sent_at", "attempts")
+            }
+        )
+    )
+    rows = [_row(one, now) for one in records]
+    changed = connection.execute(update, rows).rowcount
+    if changed != len(rows):
+        _recount(connection, campaign)
+        return int(changed)
+    moved = Counter(row["status"] for row in rows)
+    moved[SENDING] -= len(rows)
+    _count(connection, campaign, moved)
+    return len(rows)
+
+
+def _row(one: Record, now: datetime) -> dict[str, Any]:
+    receipt = one.receipt
+    return {
+        "row": one.id,
+        "status": one.settled.status.value,
+        "error": one.settled.error or None,
+        "not_before": one.settled.not_before,
+        "provider_message_id": receipt.provider_message_id if receipt else None,
+        "digest": one.digest,
+        "attempts": one.attempts,
+        "sent_at": now if one.settled.status is MessageStatus.ACCEPTED else None,
+    }
+
+
+def drop_unmailable(connection: Connection, campaign: int, today: date) -> int:
+    """The late check (design 7): pending messages whose address was suppressed since, or whose deadline has passed."""
+    pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
+    suppressed = messages.c.email_key.in_(select(suppressions.c.email_key))
+    late = and_(messages.c.deadline.is_not(None), messages.c.deadline < today)
+    gone = _move(connection, campaign, and_(pending, suppressed), MessageStatus.SUPPRESSED, "suppressed since planning")
+    return gone + _move(connection, campaign, and_(pending, late), MessageStatus.CANCELLED, "the deadline has passed")
+
+
+def orphans(connection: Connection, campaign: int, *, now: datetime, alone: bool) -> list[tuple[int, str, str]]:
+    """Messages left at ``sending``, as (row id, message id, backend).
+
+    All of them when nobody else can be sending, else those whose lease ran out.
+    """
+    left = and_(messages.c.campaign_id == campaign, messages.c.status == SENDING)
+    if not alone:
+        left = and_(left, messages.c.claimed_until < now)
+    found = select(messages.c.id, messages.c.message_id, messages.c.provider).where(left)
+    return [(row[0], row[1], row[2]) for row in connection.execute(found)]
+
+
+def move(
+    connection: Connection,
+    campaign: int,
+    ids: Sequence[int],
+    *,
+    origin: MessageStatus,
+    status: MessageStatus,
+    error: str | None,
+) -> int:
+    """Move these rows from one status to another; rows that are no longer at ``origin`` stay as they are."""
+    moved = 0
+    for start in range(0, len(ids), 5_000):
+        chosen = and_(messages.c.id.in_(ids[start : start + 5_000]), messages.c.status == origin.value)
+        moved += _move(connection, campaign, chosen, status, error, origin=origin)
+    return moved
+
+
+def cancel_pending(connection: Connection, campaign: int) -> int:
+    pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
+    return _move(connection, campaign, pending, MessageStatus.CANCELLED, "the campaign was cancelled")
+
+
+def unknown_ids(connection: Connection, campaign: int, message_id: str | None = None) -> list[int]:
+    """Row ids of unknown messages, all of a campaign or the one with this opaque id."""
+    found = select(messages.c.id).where(
+        messages.c.campaign_id == campaign, messages.c.status == MessageStatus.UNKNOWN.value
+    )
+    if message_id is not None:
+        found = found.where(messages.c.message_id == message_id)
+    return list(connection.execute(found).scalars())
+
+
+def _move(
+    connection: Connection,
+    campaign: int,
+    where: ColumnElement[bool],
+    status: MessageStatus,
+    error: str | None,
+    *,
+    origin: MessageStatus = MessageStatus.PENDING,
+) -> int:
+    values: dict[str, Any] = {"status": status.value, "error": error}
+    if status is MessageStatus.ACCEPTED:
+        values["sent_at"] = messages.c.claimed_at  # the hand-over that turned out to be taken
+    changed = connection.execute(messages.update().where(where).values(values)).rowcount
+    if changed:
+        _count(connection, campaign, Counter({origin.value: -changed, status.value: changed}))
+    return int(changed)
+
+
+def next_try(connection: Connection, campaign: int) -> datetime | None:
+    """When the earliest pending message may be tried again; None when there is none waiting."""
+    waiting = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING, messages.c.not_before.is_not(None))
+    return connection.execute(select(func.min(messages.c.not_before)).where(waiting)).scalar()
+
+
+def count_by_status(connection: Connection, campaign: int) -> dict[str, int]:
+    """The ledger as the messages themselves have it, every status named."""
+    query = select(messages.c.status, func.count()).where(messages.c.campaign_id == campaign)
+    found = {row[0]: row[1] for row in connection.execute(query.group_by(messages.c.status))}
+    return {status.value: found.get(status.value, 0) for status in MessageStatus}
+
+
+def _count(connection: Connection, campaign: int, change: Mapping[str, int]) -> None:
+    steps = {status: campaigns.c[status] + n for status, n in change.items() if n}
+    if steps:
+        connection.execute(campaigns.update().where(campaigns.c.id == campaign).values(steps))
+
+
+def _recount(connection: Connection, campaign: int) -> None:
+    connection.execute(
+        campaigns.update().where(campaigns.c.id == campaign).values(count_by_status(connection, campaign))
+    )
