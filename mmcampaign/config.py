@@ -166,9 +166,9 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str], sources: dict[
             if _put(tables, key, _typed(environ[variable], kind)):
                 sources[".".join(key)] = variable
         elif "__" in variable:
-            yield f"{variable}: no single value has this name{did_you_mean(variable, known)}"
+            yield f"{variable}: no single value has this name.{did_you_mean(variable, known)}"
         elif variable.replace("_", "") in squeezed:  # one underscore for two would go unnoticed
-            yield f"{variable}: is not read; did you mean {squeezed[variable.replace('_', '')]!r}?"
+            yield f"{variable}: is not read. Did you mean {squeezed[variable.replace('_', '')]!r}?"
 
 
 def _put(tables: dict[str, Any], key: tuple[str, ...], value: object) -> bool:
@@ -228,7 +228,7 @@ def _problem(details: ErrorDetails, tables: Mapping[str, Any], sources: Mapping[
     if kind == "missing":
         return f"{name}: is missing"
     if kind == "extra_forbidden":
-        return f"{name}: is not a known key{did_you_mean(str(location[-1]), _keys_at(location[:-1]))}"
+        return f"{name}: is not a known key.{did_you_mean(str(location[-1]), _keys_at(location[:-1]))}"
     if kind == "value_error":
         return f"{name}: {context['error']}"
     last = "programs" if len(location) == 2 and location[0] == "programs" else str(location[-1])

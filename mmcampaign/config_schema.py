@@ -21,9 +21,9 @@ from mmcampaign.model import ComingRun, Course, Program, Sender
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the closest known word, or nothing."""
+    """`` Did you mean 'x'?`` for the closest known word, or nothing; stands after a full stop."""
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _one_line(text: str) -> str:
@@ -40,7 +40,7 @@ def _filled(text: str) -> str:
 
 def _time_zone(name: str) -> str:
     if name not in available_timezones():
-        raise ValueError(f"{name!r} is not a time zone{did_you_mean(name, available_timezones())}")
+        raise ValueError(f"{name!r} is not a time zone.{did_you_mean(name, available_timezones())}")
     return name
 
 

@@ -77,13 +77,13 @@ def write_exports(
 
 def _write_run(folder: Path, run: Run, people: People, stamp: datetime, rng: Rng, *, odd: bool) -> list[Path]:
     """Both reports of a run; ``odd`` adds what real folders also have (edX cases E1–E3, E32)."""
-    rows = run.rows[np.argsort(run.rows["learner"], kind="stable")]
-    graded = rows[1:] if odd and len(rows) > 1 else rows  # the first could not be graded
-    profile, grades = (folder / _name(run, kind, stamp) for kind in ("student_profile_info", "grade_report"))
-    _write(profile, PROFILE_HEADER, _profile_rows(rows, people, stamp, rng))
+    rows = run.rows
     after = stamp + timedelta(minutes=5)
-    grades = folder / _name(run, "grade_report", after)
+    profile, grades = folder / _name(run, "student_profile_info", stamp), folder / _name(run, "grade_report", after)
     header = [*GRADE_START, *ASSIGNMENTS, *GRADE_END]
+    ungraded = np.flatnonzero(~rows["unenrolled"])[:1] if odd else []  # is in the profile and the error list only
+    graded = np.delete(rows, ungraded)
+    _write(profile, PROFILE_HEADER, _profile_rows(rows, people, stamp, rng))
     _write(grades, header, _grade_rows(graded, people, rng))
     if not odd:
         return [profile, grades]
@@ -91,7 +91,7 @@ def _write_run(folder: Path, run: Run, people: People, stamp: datetime, rng: Rng
     _write(older, header, _grade_rows(_three_weeks_ago(graded), people, rng, earlier=True))
     copy = grades.with_name(f"{grades.stem} (1).csv")
     shutil.copyfile(grades, copy)
-    return [profile, grades, older, copy, *_write_look_alikes(folder, run, rows, people, after)]
+    return [profile, grades, older, copy, *_write_look_alikes(folder, run, graded, rows[ungraded], people, after)]
 
 
 def _name(run: Run, kind: str, stamp: datetime) -> str:
@@ -204,25 +204,21 @@ def _three_weeks_ago(rows: Rows) -> Rows:
     return earlier
 
 
-def _write_look_alikes(folder: Path, run: Run, rows: Rows, people: People, stamp: datetime) -> list[Path]:
+def _write_look_alikes(
+    folder: Path, run: Run, graded: Rows, ungraded: Rows, people: People, stamp: datetime
+) -> list[Path]:
     """Reports that are no grade report, with nearly its name (edX case E1)."""
-    some = [(people.card(int(row["learner"])), row) for row in rows[:40]]
     problems = folder / _name(run, "problem_grade_report", stamp + timedelta(minutes=1))
     header = (
         "Student ID,Email,Username,Enrollment Status,Grade,Final exam - Essay (Earned),Final exam - Essay (Possible)"
     )
-    enrolled = ({True: "unenrolled", False: "enrolled"}[bool(row["unenrolled"])] for _, row in some)
-    _write(
-        problems,
-        header.split(","),
-        (
-            (card.student_id, card.email, card.username, status, row["percent"] / 100, "Not Attempted", 10.0)
-            for (card, row), status in zip(some, enrolled, strict=True)
-        ),
-    )
+    some = [(people.card(int(row["learner"])), row["percent"] / 100) for row in graded[~graded["unenrolled"]][:40]]
+    cells = ((card.student_id, card.email, card.username, "enrolled", grade, 6.0, 10.0) for card, grade in some)
+    _write(problems, header.split(","), cells)
     errors = folder / _name(run, "grade_report_err", stamp)
-    failed = ((card.student_id, card.username, 'Subsection tree, "block-v1", is missing') for card, _ in some[:1])
-    _write(errors, ["Student ID", "Username", "Error"], failed)
+    failed = (people.card(index) for index in ungraded["learner"].tolist())
+    told = ((card.student_id, card.username, 'Subsection tree, "block-v1", is missing') for card in failed)
+    _write(errors, ["Student ID", "Username", "Error"], told)
     return [problems, errors]
 
 

@@ -13,7 +13,7 @@ from mmcampaign.cli.shell import Shell, report_error
 app = typer.Typer(
     name="mmcampaign",
     help="Email campaigns for edX MicroMasters programs: from downloaded reports to an approved, sent, logged mailout.",
-    epilog="The usual way: ingest, report, cohort, preview, dry-run, approve, send, history. Try it all: mmcampaign demo",
+    epilog="The usual way: ingest, report, cohort, preview, dry-run, approve, send, history. Try it: mmcampaign demo",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -113,7 +113,8 @@ def dry_run(
         print_json(document(result))
         return
     campaign = result.campaign
-    print_table(("left out because", "learners"), sorted(result.excluded.items(), key=lambda item: -item[1]))
+    reasons = sorted(result.excluded.items(), key=lambda item: item[1], reverse=True)
+    print_table(("left out because", "learners"), reasons)
     typer.echo(
         f"{campaign.considered:,} considered = {campaign.chosen:,} recipients + {campaign.excluded:,} left out; "
         f"{result.shapes} shapes of email."
@@ -176,7 +177,7 @@ def send(
     with _stop_on_interrupt() as stop, _sending_progress() as (begin, update):
 
         def confirm(row: "CampaignRow", number: int) -> None:
-            _confirm(row, number, app.settings.mail.backend if not backend else backend, yes, expect)
+            _confirm(row, number, backend or app.settings.mail.backend, yes, expect)
             begin(number)
 
         done, result = run(app, request, confirm=confirm, on_progress=update, stop=stop)
@@ -252,9 +253,7 @@ def _say_what_is_left(campaign: "CampaignRow", run: "Run") -> None:
     """Tell how to go on, and leave with the exit code of contract 3."""
     left = campaign.ledger["pending"]
     if campaign.ledger["unknown"]:
-        say(
-            f"{campaign.ledger['unknown']:,} emails may or may not have gone out; they are not sent again by themselves."
-        )
+        say(f"{campaign.ledger['unknown']:,} emails may or may not have gone out; they are never sent again unasked.")
         say(f"Next: mmcampaign history --campaign {campaign.id}, then mmcampaign resolve {campaign.id} --as accepted")
     if run.trouble:
         say(f"Stopped: {run.trouble}")

@@ -1,5 +1,6 @@
 """Commands over edX files and what came of them: ingest, imports, report."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,11 +44,12 @@ def ingest(
             now=app.clock(),
             on_rows=on_rows,
         )
-    files = [file.as_json() for file in result.files]
+    files = [{key: value for key, value in asdict(file).items() if key != "path"} for file in result.files]
+    changes = asdict(result.changes)
     if as_json:
-        print_json({"files": files, "changes": result.changes})
+        print_json({"files": files, "changes": changes})
     else:
-        _print_files(files, dict(result.changes))
+        _print_files(files, changes)
     if any(file["status"] == "refused" or file["rejected"] for file in files):
         raise typer.Exit(1)
 

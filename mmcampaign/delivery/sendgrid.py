@@ -217,15 +217,15 @@ def _errors(body: bytes) -> list[dict[str, Any]]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: Retry-After (RFC 9110 10.2.3) or X-RateLimit-Reset, in Unix seconds (Rate Limits page)."""
+    """Seconds to wait, an hour at most: Retry-After (RFC 9110 10.2.3) or X-RateLimit-Reset in Unix seconds."""
     later, reset = headers.get("Retry-After", ""), headers.get("X-RateLimit-Reset", "")
+    if later.isdecimal():
+        return min(float(later), 3600)
     try:
-        if later.isdecimal():
-            return float(later)
-        at = parsedate_to_datetime(later).timestamp() if later else float(reset)
+        at = parsedate_to_datetime(later).timestamp() if later else int(reset)
     except ValueError:
         return None
-    return max(0.0, at - time.time())
+    return min(max(0.0, at - time.time()), 3600)
 
 
 def _reason(error: object) -> str:

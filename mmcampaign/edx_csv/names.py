@@ -32,7 +32,7 @@ _MAYBE_REPORT = re.compile(rf"({PROFILE}|{GRADES})_{_STAMP}")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportName:
-    """What a file's name says. ``ignored`` and ``refused`` are the reason for not reading it; for an input both are empty.
+    """What a file's name says. ``ignored`` or ``refused`` is the reason for not reading it, if there is one.
 
     ``prefix`` is the configured course prefix that fits, ``exported_at`` the stamp: minutes, UTC.
     """

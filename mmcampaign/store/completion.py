@@ -166,4 +166,6 @@ def _replace(connection: Connection, course: str) -> None:
     insert = insert.from_select(every, select(_fresh).where(literal(True)).order_by(_fresh.c.learner_id))
     values = {name: insert.excluded[name] for name in ("status", "enrollment_track", "passed", "course_instance")}
     differs = or_(*(completions.c[name].is_distinct_from(value) for name, value in values.items()))
-    connection.execute(insert.on_conflict_do_update(index_elements=["course", "learner_id"], set_=values, where=differs))
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["course", "learner_id"], set_=values, where=differs)
+    )

@@ -1,7 +1,7 @@
 """Learners in course runs: the newest grade report and the newest profile of a run, joined by learner (edx-exports 8).
 
-An export replaces the older one of its run and kind whole (edX cases E2, E45): who stands in neither newest export any more
-has no row any more.
+An export replaces the older one of its run and kind whole (edX cases E2, E45): who stands in neither newest export any
+more has no row any more.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def replace_grades(connection: Connection, staged: Table, run: Run) -> RunChange
     """Make the staged grade report the one of its run. Who left it but has a profile row becomes ``grade_unknown``."""
     upgraded = _count_upgraded(connection, staged, run, staged.c.enrollment_track, true())
     gone = and_(_details.course_instance == run.course_instance, ~_is_staged(staged))
-    emptied: dict[str, Any] = {name: None for name in _GRADE_COLUMNS}
+    emptied: dict[str, Any] = dict.fromkeys(_GRADE_COLUMNS)
     emptied |= {"import_id": None, "status": Status.GRADE_UNKNOWN, "audit_passed": False}
     emptied["enrollment_track"] = _details.profile_track
     connection.execute(
@@ -161,7 +161,9 @@ def audit_is_hidden(connection: Connection, course_instance: str) -> bool:
     """Whether the run's grade report lists verified learners only while its profile shows others (edX case E44)."""
     here = _details.course_instance == course_instance
     others_graded = exists(
-        select(_details.learner_id).where(here, _details.import_id.is_not(None), _details.enrollment_track != "verified")
+        select(_details.learner_id).where(
+            here, _details.import_id.is_not(None), _details.enrollment_track != "verified"
+        )
     )
     others_enrolled = exists(select(_details.learner_id).where(here, _details.profile_track != "verified"))
     return bool(connection.execute(select(and_(~others_graded, others_enrolled))).scalar_one())

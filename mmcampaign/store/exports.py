@@ -1,15 +1,14 @@
-"""One export merged in one transaction: its rows, its line in the log, the older export it replaces, completions."""
+"""One export merged in one transaction: rows, log, the older export it replaces, completions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table
+from sqlalchemy import Connection
 
 from mmcampaign.model import FileStatus
-from mmcampaign.store.completion import CompletionChanges, note_learners, rebuild_completions
-from mmcampaign.store.enrollments import Run, RunChanges, audit_is_hidden, replace_grades, replace_profiles
+from mmcampaign.store.completion import note_learners, rebuild_completions
+from mmcampaign.store.enrollments import Run, audit_is_hidden, replace_grades, replace_profiles
 from mmcampaign.store.import_log import (
     REASON_SUPERSEDED,
     ImportEntry,
@@ -23,3 +22,125 @@ from mmcampaign.store.import_log import (
 from mmcampaign.store.learners import merge_learners
 from mmcampaign.store.staging import Staging, staged_grades
 from mmcampaign.store.tables import course_instancedetails
+
+GRADE_REPORT = "grade_report"  # the kind, as edX's file names say it
+AUDIT_HIDDEN = (
+    "The grade report of this run lists verified learners only, so those who passed on a free track are missing: "
+    "nobody can be invited to upgrade in this run."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What an ingest changed, counted once for each learner and course or run.
+
+    Learners seen for the first time; courses that became passed, or certified; runs in which a learner moved from a free
+    to a paid track; runs whose newest exports list a learner no more.
+    """
+
+    new_learners: int = 0
+    newly_passed: int = 0
+    newly_certified: int = 0
+    upgraded: int = 0
+    vanished: int = 0
+
+    def __add__(self, other: "Changes") -> "Changes":
+        return Changes(
+            new_learners=self.new_learners + other.new_learners,
+            newly_passed=self.newly_passed + other.newly_passed,
+            newly_certified=self.newly_certified + other.newly_certified,
+            upgraded=self.upgraded + other.upgraded,
+            vanished=self.vanished + other.vanished,
+        )
+
+
+def merge_export(
+    staging: Staging, entry: ImportEntry, *, passing_grade: float, term: str | None, year: int | None
+) -> tuple[ImportEntry, Changes]:
+    """Merge the staged rows of an export; returns its log entry as it was written, and what changed.
+
+    An export older than the one that counts is ``superseded`` at once and brings facts about learners only (edX cases
+    E2, E33). Raises InputError when a learner stands in it twice (E21).
+    """
+    with staging.merge() as connection:
+        if twin := find_read(connection, entry):
+            entry = as_duplicate(entry, twin)
+            log_import(connection, entry)
+            return entry, Changes()
+        current = find_current(connection, entry.kind, entry.course_instance)
+        entry = _judged(entry, current)
+        import_id = log_import(connection, entry)
+        changes = Changes(new_learners=merge_learners(connection, staging.table, entry.stamp))
+        if entry.status is FileStatus.SUPERSEDED:
+            return entry, changes
+        if current is not None:
+            mark_superseded(connection, current.id)
+        run = Run(
+            course=entry.course or "",
+            run=entry.run or "",
+            course_instance=entry.course_instance or "",
+            term=term,
+            year=year,
+            passing_grade=passing_grade,
+            import_id=import_id,
+        )
+        changes += _replace_run(connection, staging, run)
+        return _flag_hidden_audit(connection, entry, import_id), changes
+
+
+def as_duplicate(entry: ImportEntry, twin: Any) -> ImportEntry:
+    """The entry of a file whose bytes were read before as the same export (edX case E3)."""
+    said = "The same file was read" if twin.name == entry.name else f"Its bytes were read as {twin.name}"
+    return replace(
+        entry,
+        status=FileStatus.DUPLICATE,
+        rows=twin.rows,
+        accepted=twin.accepted,
+        rejected=twin.rejected,
+        reason=f"{said} on {twin.ingested_at:%Y-%m-%d}.",
+        warnings=(),
+        rejected_rows=(),
+    )
+
+
+def _judged(entry: ImportEntry, current: Any) -> ImportEntry:
+    """Whether the export counts: the newest stamp; in the same minute the name that sorts last, ``… (1)`` say."""
+    if current is None:
+        return entry
+    if current.exported_at == entry.exported_at:
+        warning = f"{current.name} is of the same minute but differs; the one whose name sorts last counts."
+        entry = replace(entry, warnings=(*entry.warnings, warning))
+    if _place(entry) > _place(current):
+        return entry
+    return replace(entry, status=FileStatus.SUPERSEDED, reason=REASON_SUPERSEDED)
+
+
+def _place(export: Any) -> tuple[Any, str, str]:
+    return export.exported_at, PurePath(export.name).stem, export.sha256
+
+
+def _replace_run(connection: Connection, staging: Staging, run: Run) -> Changes:
+    rows = course_instancedetails.c.course_instance == run.course_instance
+    note_learners(connection, rows)
+    replace_rows = replace_grades if staging.table is staged_grades else replace_profiles
+    moved = replace_rows(connection, staging.table, run)
+    derived = rebuild_completions(connection, run.course, rows)
+    return Changes(
+        newly_passed=derived.newly_passed,
+        newly_certified=derived.newly_certified,
+        upgraded=moved.upgraded,
+        vanished=moved.vanished,
+    )
+
+
+def _flag_hidden_audit(connection: Connection, entry: ImportEntry, import_id: int) -> ImportEntry:
+    """Edge case E44; either of a run's two reports may be the one that shows it."""
+    instance = entry.course_instance or ""
+    if find_current(connection, GRADE_REPORT, instance) is None:
+        return entry
+    hidden = audit_is_hidden(connection, instance)
+    set_audit_hidden(connection, instance, GRADE_REPORT, hidden=hidden)
+    if not hidden:
+        return entry
+    add_warning(connection, import_id, AUDIT_HIDDEN)
+    return replace(entry, warnings=(*entry.warnings, AUDIT_HIDDEN))

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, literal, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from mmcampaign.model import FileStatus
 from mmcampaign.store.tables import imports, rejected_rows
 
 REASON_SUPERSEDED = "A newer export of this run counts; names and addresses were looked at."
-_READ = (FileStatus.LOADED.value, FileStatus.SUPERSEDED.value)
+_READ = [FileStatus.LOADED.value, FileStatus.SUPERSEDED.value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +36,29 @@ class ImportEntry:
     ingested_at: datetime
     rejected_rows: tuple[tuple[int, str, str], ...] = ()
 
+    @property
+    def stamp(self) -> datetime:
+        """``exported_at`` of an export that is read; every such name has one."""
+        assert self.exported_at is not None
+        return self.exported_at
 
-def find_read(connection: Connection, *, sha256: str, kind: str, course_instance: str, exported_at: datetime) -> Any:
-    """The import of the same bytes as the same export, if they were read already; under any name (edX case E3)."""
+
+def find_read(connection: Connection, entry: ImportEntry) -> Row[Any] | None:
+    """The import of the same bytes as the same export, under whatever name, if there is one (edX case E3).
+
+    Equal bytes of another run or stamp are another export: reports without rows all look alike.
+    """
     same = select(imports).where(
-        imports.c.sha256 == sha256,
-        imports.c.kind == kind,
-        imports.c.course_instance == course_instance,
-        imports.c.exported_at == exported_at,
+        imports.c.sha256 == entry.sha256,
+        imports.c.kind == entry.kind,
+        imports.c.course_instance == entry.course_instance,
+        imports.c.exported_at == entry.exported_at,
         imports.c.status.in_(_READ),
     )
     return connection.execute(same).first()
 
 
-def find_current(connection: Connection, *, kind: str, course_instance: str) -> Row[Any] | None:
+def find_current(connection: Connection, kind: str, course_instance: str | None) -> Row[Any] | None:
     """The import that counts for a course run and kind."""
     current = select(imports).where(
         imports.c.kind == kind,
@@ -62,22 +71,29 @@ def find_current(connection: Connection, *, kind: str, course_instance: str) -> 
 def log_import(connection: Connection, entry: ImportEntry) -> int:
     """Write a file to the log, in place of what the log said of the same file before; returns the import's id.
 
-    Nothing is written when the log says the same already.
+    Nothing is written when the log says so already, or knows the file as the one that was read.
     """
-    values = {name: getattr(entry, name) for name in imports.columns.keys() - {"id", "warnings", "audit_hidden"}}
+    values = {name: getattr(entry, name) for name in set(imports.columns.keys()) - {"id", "warnings", "audit_hidden"}}
     values |= {"warnings": json.dumps(entry.warnings, ensure_ascii=False), "audit_hidden": False}
-    same_file = select(imports).where(imports.c.sha256 == entry.sha256, imports.c.name == entry.name)
-    before = connection.execute(same_file).first()
-    if before is not None:
-        if all(before._mapping[name] == value for name, value in values.items() if name != "ingested_at"):
-            return int(before.id)
-        connection.execute(delete(rejected_rows).where(rejected_rows.c.import_id == before.id))
-        connection.execute(update(imports).where(imports.c.id == before.id).values(values))
-        import_id = int(before.id)
+    before = _find_same_file(connection, entry)
+    if before is None:
+        added = connection.execute(insert(imports).values(values).returning(imports.c.id))
+        import_id = int(added.scalar_one())
+    elif all(before._mapping[name] == value for name, value in values.items() if name != "ingested_at") or (
+        entry.status is FileStatus.DUPLICATE and before.status in _READ
+    ):
+        return int(before.id)
     else:
-        import_id = int(connection.execute(insert(imports).values(values)).inserted_primary_key[0])
+        import_id = int(before.id)
+        connection.execute(delete(rejected_rows).where(rejected_rows.c.import_id == import_id))
+        connection.execute(update(imports).where(imports.c.id == import_id).values(values))
     _log_rejected(connection, import_id, entry.rejected_rows)
     return import_id
+
+
+def _find_same_file(connection: Connection, entry: ImportEntry) -> Row[Any] | None:
+    same = select(imports).where(imports.c.sha256 == entry.sha256, imports.c.name == entry.name)
+    return connection.execute(same).first()
 
 
 def _log_rejected(connection: Connection, import_id: int, rows: Sequence[tuple[int, str, str]]) -> None:
@@ -110,7 +126,7 @@ def set_audit_hidden(connection: Connection, course_instance: str, kind: str, *,
             imports.c.course_instance == course_instance,
             imports.c.kind == kind,
             imports.c.status == FileStatus.LOADED.value,
-            imports.c.audit_hidden != literal(hidden),
+            imports.c.audit_hidden != hidden,
         )
         .values(audit_hidden=hidden)
     )

@@ -62,22 +62,23 @@ def _keep_highest(insert: Any) -> Any:
     return insert.on_conflict_do_update(
         index_elements=["student_id"],
         set_={
-            **{name: case((newer, new[name]), else_=old[name]) for name in ("username", "email", "email_key", "seen_at")},
+            **{
+                name: case((newer, new[name]), else_=old[name])
+                for name in ("username", "email", "email_key", "seen_at")
+            },
             **{
                 name: case((retired, null()), (newer_profile, new[name]), else_=old[name])
                 for name in ("name", "country")
             },
             "profile_seen_at": case((newer_profile, new.profile_seen_at), else_=old.profile_seen_at),
-            "retired_at": case(
-                (or_(old.retired_at.is_(None), retired_earlier), new.retired_at), else_=old.retired_at
-            ),
+            "retired_at": case((or_(old.retired_at.is_(None), retired_earlier), new.retired_at), else_=old.retired_at),
         },
         where=or_(newer, newer_profile, retired_earlier),
     )
 
 
 def _identity_rank(row: Any) -> ColumnElement[Any]:
-    """Retired first, then the newest; in the same minute a retired address, then text order, to be the same each time."""
+    """Retired first, then the newest; in the same minute a retired address, then any order that is always the same."""
     is_retired = case((row.retired_at.is_not(None), 1), else_=0)
     is_leaving = case((row.email_key.like(RETIRED_ADDRESS, escape="\\"), 1), else_=0)
     return tuple_(is_retired, row.seen_at, is_leaving, row.email, row.username)

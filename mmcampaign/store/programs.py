@@ -76,7 +76,9 @@ def _assign_rows(connection: Connection) -> None:
         course = select(program_courses.c.course).where(belongs).scalar_subquery()
         known = func.coalesce(course, "")
         connection.execute(
-            update(table).where(table.c.run.is_not(None), func.coalesce(table.c.course, "") != known).values(course=known)
+            update(table)
+            .where(table.c.run.is_not(None), func.coalesce(table.c.course, "") != known)
+            .values(course=known)
         )
     owner = select(program_courses.c.program).where(program_courses.c.course == imports.c.course).scalar_subquery()
     connection.execute(update(imports).where(imports.c.program.is_distinct_from(owner)).values(program=owner))

@@ -1,7 +1,7 @@
 """Rows of one file on their way in: bulk-loaded beside the tables, then merged by set-based SQL in one transaction.
 
-On SQLite the rows go through ADBC into a scratch file that is attached to the connection; on PostgreSQL through COPY into
-a temporary table. Either way they are called ``staged_rows`` and nothing of the database itself has changed until
+On SQLite the rows go through ADBC into a scratch file that is attached to the connection; on PostgreSQL through COPY
+into a temporary table. Either way they are called ``staged_rows`` and nothing of the database itself has changed until
 ``merge()``.
 """
 
@@ -145,7 +145,7 @@ class _TemporaryTable(Staging):
 
 
 def open_staging(store: Store, table: Table, columns: pa.Schema) -> Staging:
-    """A place for the rows of one file: ``staged_profiles`` or ``staged_grades``. Everything staged is gone at the end."""
+    """A place for the rows of one file, as ``staged_profiles`` or ``staged_grades``; all of it is gone at the end."""
     with explained(store):
         staging = (_ScratchFile if store.dialect == "sqlite" else _TemporaryTable)(store, table)
     staging.add(columns.empty_table())  # the table is there even if no row is

@@ -200,17 +200,17 @@ COURSE = "programs.river.courses[0]"
     [
         pytest.param(
             edited(('name = "UQx"', 'nam = "UQx"')),
-            ("site.name: is missing", "site.nam: is not a known key; did you mean 'name'?"),
+            ("site.name: is missing", "site.nam: is not a known key. Did you mean 'name'?"),
             id="misspelt key",
         ),
         pytest.param(
             SMALL + "[delivery.smpt]\n",
-            ("delivery.smpt: is not a known key; did you mean 'smtp'?",),
+            ("delivery.smpt: is not a known key. Did you mean 'smtp'?",),
             id="misspelt section",
         ),
         pytest.param(
             edited(("Australia/Brisbane", "Australia/Brisbain")),
-            ("site.timezone: 'Australia/Brisbain' is not a time zone; did you mean 'Australia/Brisbane'?",),
+            ("site.timezone: 'Australia/Brisbain' is not a time zone. Did you mean 'Australia/Brisbane'?",),
             id="time zone",
         ),
         pytest.param(
@@ -416,13 +416,13 @@ def test_environment_comes_before_the_file(tmp_path: Path) -> None:
         pytest.param(
             "MMCAMPAIGN_MAIL__BACKED",
             "smtp",
-            "MMCAMPAIGN_MAIL__BACKED: no single value has this name; did you mean 'MMCAMPAIGN_MAIL__BACKEND'?",
+            "MMCAMPAIGN_MAIL__BACKED: no single value has this name. Did you mean 'MMCAMPAIGN_MAIL__BACKEND'?",
             id="misspelt",
         ),
         pytest.param(
             "MMCAMPAIGN_MAIL_BACKEND",
             "smtp",
-            "MMCAMPAIGN_MAIL_BACKEND: is not read; did you mean 'MMCAMPAIGN_MAIL__BACKEND'?",
+            "MMCAMPAIGN_MAIL_BACKEND: is not read. Did you mean 'MMCAMPAIGN_MAIL__BACKEND'?",
             id="one underscore",
         ),
         pytest.param(
@@ -441,7 +441,7 @@ def test_environment_comes_before_the_file(tmp_path: Path) -> None:
         pytest.param(
             "MMCAMPAIGN_SITE__STAFF",
             "kim",
-            "MMCAMPAIGN_SITE__STAFF: no single value has this name; did you mean 'MMCAMPAIGN_SITE__NAME'?",
+            "MMCAMPAIGN_SITE__STAFF: no single value has this name. Did you mean 'MMCAMPAIGN_SITE__NAME'?",
             id="a list is no single value",
         ),
     ],
@@ -464,7 +464,7 @@ def test_secrets_come_from_the_environment_and_stay_hidden(tmp_path: Path) -> No
 
 def test_a_secret_in_the_file_is_refused_without_showing_it(tmp_path: Path) -> None:
     found = problems(tmp_path, SMALL + "[delivery.smtp]\npassword = 'geheim'\n")
-    assert found == ("delivery.smtp.password: is not a known key",)
+    assert found == ("delivery.smtp.password: is not a known key.",)
 
 
 def test_broken_toml_names_line_and_column(tmp_path: Path) -> None:

@@ -100,14 +100,18 @@ def test_rows_are_whole_and_in_edx_order(grades: dict[str, Table], profiles: dic
         assert [row["username"] for row in rows] == sorted({row["username"] for row in rows})
 
 
-def test_profile_lists_those_enrolled_now(grades: dict[str, Table], profiles: dict[str, Table]) -> None:
-    unknown = 0
+def test_profile_lists_those_enrolled_now_and_one_whose_grading_failed(
+    files: list[Path], grades: dict[str, Table], profiles: dict[str, Table]
+) -> None:
+    unknown = []
     for run, rows in grades.items():
         enrolled = {row["Student ID"] for row in rows if row["Enrollment Status"] == "enrolled"}
         listed = {row["id"] for row in profiles[run]}
         assert enrolled <= listed
-        unknown += len(listed - enrolled)
-    assert unknown <= 1  # the one learner whose grading failed
+        unknown += listed - enrolled
+    assert len(unknown) == 1
+    (errors,) = [path for path in files if "_grade_report_err_" in path.name]
+    assert [row["Student ID"] for row in read(errors)] == unknown
 
 
 def test_everybody_is_invented(grades: dict[str, Table], profiles: dict[str, Table]) -> None:

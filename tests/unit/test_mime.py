@@ -97,8 +97,11 @@ def parse(raw: bytes) -> EmailMessage:
 
 def part(message: EmailMessage, kind: str) -> str:
     content = message.get_body((kind,))
+    assert content is not None
     assert not content.defects
-    return content.get_payload(decode=True).decode().replace("\r\n", "\n")
+    payload = content.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    return payload.decode().replace("\r\n", "\n")
 
 
 def recipients(raw: bytes) -> list[tuple[str, str]]:

@@ -314,7 +314,7 @@ def main() -> None:
         if chromium is None:
             sys.exit("Chromium is not installed: the text was written, the screenshot was not.")
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        subprocess.run([*command, f"--screenshot={SCREENSHOT}", "--window-size=1280,1500", report.as_uri()], check=True)
+        subprocess.run([*command, f"--screenshot={SCREENSHOT}", "--window-size=1280,1445", report.as_uri()], check=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Prints the completion report: a summary on the screen, whole rows in files."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import typer
+
+from mmcampaign.app import App
+from mmcampaign.cli.shell import print_table, say
+from mmcampaign.model import Program
+from mmcampaign.reports import (
+    ProgramSummary,
+    completion_rows,
+    report_columns,
+    summary,
+    write_csv,
+    write_json,
+    write_xlsx,
+)
+
+FIRST_ROWS = 10
+
+
+def write(app: App, program: Program, form: str, out: Path | None) -> None:
+    """Write the report in one of the formats of contract 3 to ``out``, or to stdout."""
+    if form == "xlsx":
+        assert out is not None
+        numbers = summary(app.store, program)
+        write_xlsx(out, report_columns(program), completion_rows(app.store, program), numbers)
+    elif form == "table":
+        _print_summary(app, program, summary(app.store, program))
+    else:
+        writer = write_csv if form == "csv" else write_json
+        with _destination(out) as stream:
+            writer(stream, report_columns(program), completion_rows(app.store, program))
+
+
+@contextmanager
+def _destination(out: Path | None) -> Iterator[TextIO]:
+    """A file that appears whole or not at all, or stdout."""
+    if out is None:
+        yield sys.stdout
+        return
+    part = out.with_name(f".{out.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _print_summary(app: App, program: Program, numbers: ProgramSummary) -> None:
+    columns = ("course", "enrolled", "free", "paid", "passed", "certified", "eligible")
+    rows = [(c.course.code, c.enrolled, c.free, c.paid, c.passed, c.certified, c.eligible) for c in numbers.courses]
+    print_table(columns, rows, title=f"{program.title}: {numbers.learners:,} learners")
+    earned = [(str(count), learners) for count, learners in sorted(numbers.by_certificates.items(), reverse=True)]
+    print_table(("certificates", "learners"), earned)
+    first = list(completion_rows(app.store, program, limit=FIRST_ROWS))
+    names = ("student_id", "name", "no_certificate_eligible", "no_audited_passed")
+    places = [report_columns(program).index(name) for name in names]
+    shown = [(str(row[places[0]]), *(row[place] for place in places[1:])) for row in first]
+    print_table(("student_id", "name", "certificates", "audited"), shown, title="Furthest learners")
+    if numbers.newest_export_at:
+        typer.echo(f"Newest export: {numbers.newest_export_at:%Y-%m-%d %H:%M} UTC")
+    else:
+        say("No report of this program was loaded yet. Next: mmcampaign ingest FOLDER")
+    say(f"All rows and columns: mmcampaign report {program.code} --format xlsx --out {program.code}.xlsx")

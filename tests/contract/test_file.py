@@ -1,0 +1,133 @@
+"""The file backend: whole files or none, its own proof of what was taken, and an mbox of each campaign."""
+
+import logging
+import mailbox
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from email.utils import parseaddr
+from pathlib import Path
+
+import pytest
+
+from mmcampaign.delivery import FileOptions
+from mmcampaign.delivery.file import FileBackend
+from mmcampaign.model import Outcome
+from tests.contract.batches import make_batch, make_message, people
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
+
+
+@pytest.fixture
+def backend(outbox: Path) -> FileBackend:
+    return FileBackend(FileOptions(dir=outbox))
+
+
+def test_a_message_becomes_a_file_byte_for_byte(backend: FileBackend, outbox: Path) -> None:
+    message = make_message(5)
+    (receipt,) = backend.deliver(make_batch(message))
+    assert receipt.provider_message_id == f"7/{message.message_id}.eml"
+    assert (outbox / receipt.provider_message_id).read_bytes() == message.eml
+    assert [path.name for path in (outbox / "7").iterdir()] == [f"{message.message_id}.eml"]
+
+
+def test_the_same_message_again_is_the_same_file(backend: FileBackend, outbox: Path) -> None:
+    batch = people(2)
+    assert backend.deliver(batch) == backend.deliver(batch)
+    assert len(list(outbox.glob("*/*.eml"))) == 2
+
+
+def test_another_version_never_overwrites(backend: FileBackend, outbox: Path) -> None:
+    message = make_message(1)
+    backend.deliver(make_batch(message))
+    (receipt,) = backend.deliver(make_batch(replace(message, eml=b"Subject: other\r\n\r\nother\r\n")))
+    assert receipt.outcome is Outcome.FAILED
+    assert (outbox / f"7/{message.message_id}.eml").read_bytes() == message.eml
+
+
+def test_a_file_is_the_proof(backend: FileBackend, outbox: Path) -> None:
+    assert backend.proof("0" * 16) is None, "without an outbox nothing is proven"
+    message = make_message(1)
+    backend.deliver(make_batch(message))
+    (outbox / "7" / ".0000000000000009.eml.part").write_bytes(b"half a mess")
+    assert backend.proof(message.message_id) is Outcome.ACCEPTED
+    assert backend.proof("0000000000000009") is Outcome.NOT_TAKEN
+
+
+def test_the_mbox_holds_every_message_of_the_campaign(outbox: Path) -> None:
+    for numbers in ((1, 2), (3,)):
+        with closing(FileBackend(FileOptions(dir=outbox))) as backend:
+            backend.deliver(make_batch(*(make_message(number) for number in numbers)))
+    with closing(mailbox.mbox(outbox / "7" / "campaign.mbox", create=False)) as mbox:
+        addresses = [parseaddr(message["To"])[1] for message in mbox]
+    assert addresses == [f"learner{number}@example.com" for number in (1, 2, 3)]
+
+
+def test_each_campaign_has_its_own_mbox(backend: FileBackend, outbox: Path) -> None:
+    backend.deliver(make_batch(make_message(1, campaign_id=1), make_message(2, campaign_id=2)))
+    backend.close()
+    assert sorted(path.parent.name for path in outbox.glob("*/campaign.mbox")) == ["1", "2"]
+
+
+def test_lines_that_look_like_a_new_message_are_quoted_and_can_be_unquoted(backend: FileBackend, outbox: Path) -> None:
+    text = b"From here on\r\n>From there\r\nfrom nowhere\r\n.\r\n"
+    message = replace(make_message(1), eml=b"Subject: x\r\n\r\n" + text)
+    backend.deliver(make_batch(message, make_message(2)))
+    backend.close()
+    stored = (outbox / "7" / "campaign.mbox").read_bytes()
+    assert b"\n\n>From here on\n>>From there\nfrom nowhere\n.\n\nFrom " in stored
+    assert stored.count(b"\nFrom ") + stored.startswith(b"From ") == 2
+
+
+def test_trouble_with_the_mbox_is_logged_and_leaves_the_files(
+    backend: FileBackend, outbox: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.deliver(people(1))
+    (outbox / "7" / "campaign.mbox").mkdir()
+    with caplog.at_level(logging.WARNING):
+        backend.close()
+    assert "was not written" in caplog.text
+    assert [path.name for path in (outbox / "7").iterdir() if path.is_file()] == ["0000000000000001.eml"]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from dataclasses import replace
+from mmcampaign.delivery import FileOptions
+from mmcampaign.delivery.file import FileBackend
+from tests.contract.batches import make_batch, make_message
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a larger file meets a real error of the system
+large = replace(make_message(2), eml=b"Subject: x\\r\\n\\r\\n" + b"x" * 30_000)
+backend = FileBackend(FileOptions(dir=Path(sys.argv[1])))
+for receipt in backend.deliver(make_batch(make_message(1), large, make_message(3))):
+    print(receipt.outcome, receipt.halt, receipt.error)
+backend.close()
+"""
+
+
+def test_a_full_disk_stops_the_run_and_leaves_no_half_file(outbox: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", FULL_DISK, str(outbox)]
+    result = subprocess.run(
+        command, cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
+    )
+    first, second, third = result.stdout.splitlines()
+    assert first.startswith("accepted False")
+    assert second == third
+    assert second.startswith("not_taken True The outbox cannot be written: File too large. Free space")
+    assert sorted(path.name for path in (outbox / "7").iterdir()) == ["0000000000000001.eml", "campaign.mbox"]
+
+
+def test_a_folder_that_cannot_be_made_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "occupied").write_text("a file")
+    backend = FileBackend(FileOptions(dir=tmp_path / "occupied"))
+    receipts = backend.deliver(people(2))
+    assert {(receipt.outcome, receipt.halt) for receipt in receipts} == {(Outcome.NOT_TAKEN, True)}
+    assert "[delivery.file] dir" in receipts[0].error
+    assert backend.proof("0" * 16) is None
