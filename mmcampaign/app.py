@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmcampaign.config import Settings, find_config, load_settings
 from mmcampaign.config_schema import did_you_mean
 from mmcampaign.delivery import Backend, FileOptions, Options, SendgridOptions, SmtpOptions, make_backend
 from mmcampaign.errors import InputError
-from mmcampaign.ingest import sync_programs
-from mmcampaign.merge import Merger
 from mmcampaign.model import Program
 from mmcampaign.resources import resource
 from mmcampaign.store.engine import Store, open_store
+from mmcampaign.store.programs import sync_programs
+
+if TYPE_CHECKING:
+    from mmcampaign.merge import Merger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,10 @@ class App:
             )
         return programs[code]
 
-    def merger(self) -> Merger:
+    def merger(self) -> "Merger":
         """Templates of the site first, the shipped ones behind them."""
+        from mmcampaign.merge import Merger  # noqa: PLC0415  Jinja and premailer cost half a second
+
         return Merger(self.settings.templates.dir, resource("templates") / "emails")
 
     def backend(self, name: str = "") -> Backend:

@@ -59,13 +59,12 @@ def best_run(enrollments: Iterable[Enrollment]) -> Enrollment:
     Between equals a paid track comes first, then the higher grade, then the run whose name sorts last; the latter only
     makes the answer independent of the order of the files. Raises ValueError when there is no run.
     """
-    return min(enrollments, key=_place)
+    return max(enrollments, key=_worth)
 
 
-def _place(enrollment: Enrollment) -> tuple[int, bool, float, tuple[int, ...]]:
-    backwards = tuple(-ord(letter) for letter in enrollment.run)
+def _worth(enrollment: Enrollment) -> tuple[int, bool, float, str]:
     grade = -1.0 if enrollment.grade is None else enrollment.grade
-    return RANK[enrollment.status], enrollment.track not in PAID_TRACKS, -grade, backwards
+    return -RANK[enrollment.status], enrollment.track in PAID_TRACKS, grade, enrollment.run
 
 
 def passed_mark(status: Status) -> str:

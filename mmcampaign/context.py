@@ -13,6 +13,7 @@ from typing import Any
 
 from mmcampaign.cohorts import Decision
 from mmcampaign.model import Cohort, Course, Learner, Program
+from mmcampaign.shapes import clean
 
 _LONGEST_FIRST_NAME = 30
 _NOT_A_NAME = re.compile(r"[@/\\<>{}|=\[\]]|www\.|\.(com|net|org|ru|info)\b|\d{3}", re.IGNORECASE)
@@ -119,11 +120,11 @@ def _iso(day: date | None) -> str | None:
 def personal_values(learner: Learner) -> dict[str, str]:
     """A person's own values, as a campaign freezes them."""
     return {
-        "name": one_line(learner.name),
-        "first_name": first_name(learner.name),
-        "email": learner.email,
-        "username": learner.username,
-        "country": learner.country,
+        "name": clean(one_line(learner.name)),
+        "first_name": clean(first_name(learner.name)),
+        "email": clean(learner.email),
+        "username": clean(learner.username),
+        "country": clean(learner.country),
         "student_id": str(learner.student_id),
     }
 

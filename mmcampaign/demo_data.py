@@ -81,7 +81,7 @@ def _write_run(folder: Path, run: Run, people: People, stamp: datetime, rng: Rng
     after = stamp + timedelta(minutes=5)
     profile, grades = folder / _name(run, "student_profile_info", stamp), folder / _name(run, "grade_report", after)
     header = [*GRADE_START, *ASSIGNMENTS, *GRADE_END]
-    ungraded = np.flatnonzero(~rows["unenrolled"])[:1] if odd else []  # is in the profile and the error list only
+    ungraded = np.flatnonzero(~rows["unenrolled"])[: int(odd)]  # in the profile and the error list, not in the report
     graded = np.delete(rows, ungraded)
     _write(profile, PROFILE_HEADER, _profile_rows(rows, people, stamp, rng))
     _write(grades, header, _grade_rows(graded, people, rng))
@@ -91,7 +91,11 @@ def _write_run(folder: Path, run: Run, people: People, stamp: datetime, rng: Rng
     _write(older, header, _grade_rows(_three_weeks_ago(graded), people, rng, earlier=True))
     copy = grades.with_name(f"{grades.stem} (1).csv")
     shutil.copyfile(grades, copy)
-    return [profile, grades, older, copy, *_write_look_alikes(folder, run, graded, rows[ungraded], people, after)]
+    problems = folder / _name(run, "problem_grade_report", after + timedelta(minutes=1))
+    errors = folder / _name(run, "grade_report_err", after)
+    _write_problem_report(problems, graded, people)
+    _write_error_list(errors, rows[ungraded], people)
+    return [profile, grades, older, copy, problems, errors]
 
 
 def _name(run: Run, kind: str, stamp: datetime) -> str:
@@ -204,22 +208,21 @@ def _three_weeks_ago(rows: Rows) -> Rows:
     return earlier
 
 
-def _write_look_alikes(
-    folder: Path, run: Run, graded: Rows, ungraded: Rows, people: People, stamp: datetime
-) -> list[Path]:
-    """Reports that are no grade report, with nearly its name (edX case E1)."""
-    problems = folder / _name(run, "problem_grade_report", stamp + timedelta(minutes=1))
+def _write_problem_report(path: Path, graded: Rows, people: People) -> None:
+    """A report that is no grade report, with nearly its name (edX case E1)."""
     header = (
         "Student ID,Email,Username,Enrollment Status,Grade,Final exam - Essay (Earned),Final exam - Essay (Possible)"
     )
     some = [(people.card(int(row["learner"])), row["percent"] / 100) for row in graded[~graded["unenrolled"]][:40]]
     cells = ((card.student_id, card.email, card.username, "enrolled", grade, 6.0, 10.0) for card, grade in some)
-    _write(problems, header.split(","), cells)
-    errors = folder / _name(run, "grade_report_err", stamp)
+    _write(path, header.split(","), cells)
+
+
+def _write_error_list(path: Path, ungraded: Rows, people: People) -> None:
+    """edX's list of learners it could not grade."""
     failed = (people.card(index) for index in ungraded["learner"].tolist())
-    told = ((card.student_id, card.username, 'Subsection tree, "block-v1", is missing') for card in failed)
-    _write(errors, ["Student ID", "Username", "Error"], told)
-    return [problems, errors]
+    cells = ((card.student_id, card.username, 'Subsection tree, "block-v1", is missing') for card in failed)
+    _write(path, ["Student ID", "Username", "Error"], cells)
 
 
 # --- the demo's config.toml ------------------------------------------------------------------------------------

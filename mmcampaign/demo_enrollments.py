@@ -93,12 +93,18 @@ def enroll(programs: tuple[Program, ...], people: People, seed: int) -> list[Run
         plan = _Plan.of(program)
         rows = _walk(plan, np.flatnonzero((home == number) | (second == number)), rng)
         rows = np.concatenate([_tell_stories(plan, rows, people), _early_birds(plan, rows, rng)])
-        runs += _by_run(program, plan, rows)
+        runs += _by_run(program, plan, _once(rows))
     return runs
 
 
+def _once(rows: Rows) -> Rows:
+    """One row for each learner and run, the first one (edX case E21), by learner."""
+    _, first = np.unique(rows[["learner", "course", "run"]], return_index=True)
+    once: Rows = rows[first]
+    return once
+
+
 def _by_run(program: Program, plan: _Plan, rows: Rows) -> Iterator[Run]:
-    rows = rows[np.argsort(rows["learner"], kind="stable")]
     for number, course in enumerate(program.courses):
         for place, run in enumerate(plan.runs[number]):
             yield Run(course=course, run=run, rows=rows[(rows["course"] == number) & (rows["run"] == place)])
@@ -172,15 +178,18 @@ def _tell_stories(plan: _Plan, rows: Rows, people: People) -> Rows:
     before = rows[free[10:]].copy()  # certified in an earlier run, passed again for free
     before["run"] -= 1
     before["track"], before["eligible"], before["delivered"] = VERIFIED, True, True
-    return np.concatenate([rows, before[before["run"] >= 0]])
+    return np.concatenate([before[before["run"] >= 0], rows])
 
 
 def _early_birds(plan: _Plan, rows: Rows, rng: Rng) -> Rows:
-    """Some who hold a certificate are in the next course's coming run already."""
-    holders = rows[rows["delivered"] & (rows["course"] + 1 < len(plan.mark)) & (rng.random(len(rows)) < 0.15)]
-    birds = holders[np.unique(holders["learner"], return_index=True)[1]].copy()
-    birds["course"] += 1
+    """Learners in a coming run already: holders of a certificate in the next course, others in the same one again."""
+    holds = rows["delivered"] & (rows["course"] + 1 < len(plan.mark)) & (rng.random(len(rows)) < 0.15)
+    failed = (rows["percent"] < plan.mark[rows["course"]]) & (rng.random(len(rows)) < 0.02)
+    birds: Rows = rows[holds | failed]
+    birds = birds[np.unique(birds["learner"], return_index=True)[1]].copy()
+    birds["course"] += birds["delivered"]
     birds["run"] = plan.coming[birds["course"]]
     for name in ("percent", "eligible", "delivered", "unenrolled"):
         birds[name] = 0
-    return birds[birds["run"] >= 0]
+    fitting: Rows = birds[birds["run"] >= 0]
+    return fitting

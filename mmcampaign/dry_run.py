@@ -182,7 +182,7 @@ def _consent_note(app: App) -> str:
 
 def _warnings(app: App, connection: Connection, campaign: Campaign, program: Program) -> tuple[str, ...]:
     found = missing_reports(connection, program)
-    if not campaign.settings["mail"]["links_signed"]:
+    if not campaign.settings["mail"]["links_signed"] and app.settings.mail.backend != "file":
         found.append(
             "MMCAMPAIGN_SECRET_KEY is not set: the unsubscribe links would not work, so this campaign can be sent "
             "to files only."

@@ -52,7 +52,7 @@ class Reading:
     on_rows: Callable[[int], None]
 
     def turn(self, path: Path) -> tuple[str, str, float, str]:
-        """A run's newest export of a kind comes first, so that an older one never counts for a while; copies come last."""
+        """A run's newest export of a kind comes first: an older one must not count for a while. Copies come last."""
         name = self.parse(path)
         age = -name.exported_at.timestamp() if name.exported_at else 0.0
         return f"{name.prefix}_{name.run}", name.kind, age, path.stem

@@ -61,7 +61,7 @@ class SmtpBackend:
     def __init__(self, options: SmtpOptions) -> None:
         """ConfigError when the login is incomplete or the password would travel in the clear."""
         _check_login(options)
-        self.batch_size = 25 * options.connections
+        self.batch_size = 5 * options.connections  # few: what a crash leaves unsettled here, a person must settle
         self._links = [Link(options) for _ in range(options.connections)]
         self._threads: ThreadPoolExecutor | None = None
 

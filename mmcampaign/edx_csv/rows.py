@@ -1,14 +1,13 @@
 """The rows of a report as typed Arrow tables: every value checked, rejects with line and reason (E14, E22).
 
-pandas reads the chosen columns as text, or as categories where few different values occur; nothing is typed
-automatically, so that ``NA``, ``null`` and ``00123`` stay what they are (E27).
+pandas reads the chosen columns as text and types nothing: ``NA``, ``null`` and ``00123`` stay what they are (E27).
 """
 
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -36,7 +35,6 @@ ROWS: Mapping[str, pa.Schema] = {
 }
 
 _TRACK = {PROFILE: "profile_track", GRADES: "enrollment_track"}
-_CATEGORIES = frozenset({*_CODES, "certificate_type", "enrollment_status", "profile_track", "country"})
 _ID = r"[1-9][0-9]{0,17}"
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     "grade": (r"[0-9](\.[0-9]+)?", "The grade is not a fraction such as 0.65."),  # above 1 is possible (E23), 65 is not
@@ -88,14 +86,13 @@ def read_rows(file: BinaryIO, layout: Layout, exported_at: datetime) -> Iterator
 
 def _parse(block: Block, layout: Layout) -> pd.DataFrame:
     chosen = sorted(layout.columns.items(), key=lambda column: column[1])
-    types: Any = {name: "category" if name in _CATEGORIES else "str" for name, _ in chosen}
     try:
         frame = pd.read_csv(
             io.BytesIO(block.data),
             header=None,
             names=[name for name, _ in chosen],
             usecols=[place for _, place in chosen],
-            dtype=types,
+            dtype=str,  # a category would be typed by its values after all
             na_filter=False,
             index_col=False,
             skip_blank_lines=False,
@@ -111,7 +108,7 @@ def _parse(block: Block, layout: Layout) -> pd.DataFrame:
 def _problems(frame: pd.DataFrame) -> "pd.Series[str] | None":
     """What is wrong with each row, empty for nothing; None when every row is in order."""
     found = [(~_matches(frame["student_id"], _ID), "The learner's id is not a whole number.")]
-    found += [(~_matches(frame[name], rule), why) for name, (rule, why) in _PATTERNS.items() if name in frame]
+    found += [(~_matches(frame[name], rule, few=True), why) for name, (rule, why) in _PATTERNS.items() if name in frame]
     problems = None
     for wrong, why in found:
         if wrong.any():
@@ -120,11 +117,11 @@ def _problems(frame: pd.DataFrame) -> "pd.Series[str] | None":
     return problems
 
 
-def _matches(values: "pd.Series[Any]", rule: str) -> "pd.Series[bool]":
-    """Whether each value matches; of a category each different value is looked at once."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        categories = values.cat.categories
-        return values.isin(categories[categories.str.fullmatch(rule)])
+def _matches(values: "pd.Series[str]", rule: str, *, few: bool = False) -> "pd.Series[bool]":
+    """Whether each value matches; where few different ones occur, each is looked at once."""
+    if few:
+        different = pd.Series(values.unique())
+        return values.isin(different[different.str.fullmatch(rule)])
     return values.str.fullmatch(rule)
 
 
@@ -152,8 +149,6 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(len(table), field.type)])
     values = table[field.name]
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
     if unknown := _NULLS.get(field.name):
         values = pc.if_else(pc.is_in(values, pa.array(unknown, values.type)), pa.scalar(None, values.type), values)
     return values.cast(field.type)

@@ -200,7 +200,7 @@ class Template:
     def _error(self, problem: str, source: str, line: int = 0, *, todo: str = "") -> TemplateError:
         where = f"{source or self.name}, line {line}" if line else source or self.name
         return TemplateError(
-            f"{where}: {problem}.",
+            f"{where}: {problem.rstrip('.')}.",
             part=source.removeprefix(f"{self.name}/"),
             line=line,
             unchanged="nothing was merged with this template",

@@ -24,6 +24,7 @@ LINK_FIELDS = frozenset({"unsubscribe_url", "item.unsubscribe_link"})
 LINK = re.compile(r"https?://[!-~]+")
 _WORDED_ATTRIBUTES = frozenset({"title", "alt", "content", "aria-label", "summary"})
 
+_DOCTYPE = re.compile(r"\A\s*(<!doctype\b[^>]*>|)", re.IGNORECASE)
 _STYLE = r"<style\b[^>]*>(?:(?!</style)[\s\S])*?"
 OUTSIDE_STYLES = re.compile(rf"<link\b[^>]*\bstylesheet\b|{_STYLE}@import\b", re.IGNORECASE)
 _ATTRIBUTE_SELECTOR = re.compile(rf"{_STYLE}\[", re.IGNORECASE)
@@ -39,23 +40,21 @@ def inline(html: str) -> str:
     Nothing is fetched. ``!important`` is kept, or dark and narrow styles would lose against the inlined ones.
     """
     page = Premailer(allow_network=False, strip_important=False, disable_validation=True)
+    _, doctype, rest = _DOCTYPE.split(html, maxsplit=1)  # premailer drops all but its own spelling of one
     try:
-        return str(page.transform(html, pretty_print=False))
-    except cssselect.SelectorError as error:
-        raise InliningError(f"{error}") from error
+        return f"{doctype}\n{page.transform(rest, pretty_print=False)}".lstrip()
     except _INLINING_ERRORS as error:
         raise InliningError(type(error).__name__) from None
 
 
 # premailer has no error of its own: these come from its three libraries and from its assumptions about their results.
 _PYTHON_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-_INLINING_ERRORS = (etree.LxmlError, xml.dom.DOMException, *_PYTHON_ERRORS)
+_INLINING_ERRORS = (etree.LxmlError, xml.dom.DOMException, cssselect.SelectorError, *_PYTHON_ERRORS)
 
 
 def with_safe_conditionals(html: str) -> str:
     """``<![if !mso]>`` as ``<!--[if !mso]><!-->``: HTML parsers turn the first form into an empty comment, and Outlook
-    would show both branches. premailer also wants DOCTYPE in capitals, or drops it."""
-    html = re.sub(r"\A\s*<!doctype", "<!DOCTYPE", html, flags=re.IGNORECASE)
+    would show both branches."""
     pieces = re.split(r"(<!--.*?-->)", html, flags=re.DOTALL)
     for place in range(0, len(pieces), 2):  # outside comments: inside, the new form would end the comment
         pieces[place] = re.sub(r"<!\[if ([^\]]*)\]>", r"<!--[if \1]><!-->", pieces[place])
@@ -73,8 +72,10 @@ def tokens_stand_well(subject: str, html: str, text: str) -> bool:
         return False
     found = tokens(html)
     try:
-        page = etree.fromstring(html, etree.HTMLParser()) if found else etree.Element("html")
+        page = etree.fromstring(html, etree.HTMLParser())
     except (etree.LxmlError, ValueError):
+        return False
+    if page is None:  # nothing but comments
         return False
     in_words = [token for words in _words(page) for token in tokens(words)]
     in_attributes = [token for element in page.iter(etree.Element) for token in _tokens_in_attributes(element)]

@@ -86,7 +86,9 @@ def preheader(html: str) -> str:
 def framed(html: str) -> str:
     """An email for a frame without rights: clicking a link does nothing, and a print keeps the email's colours.
 
-    The frame's empty ``sandbox`` forbids new windows, and ``base`` sends every link to one.
+    The frame's empty ``sandbox`` forbids new windows, and ``base`` sends every link to one (a link with a target of
+    its own meets the page's policy instead, which lets no frame load anything). Where a link leads still shows when
+    the mouse rests on it.
     """
     return f'<base target="_blank"><style>*{{-webkit-print-color-adjust:exact;print-color-adjust:exact}}</style>{html}'
 

@@ -21,7 +21,7 @@ REASON_SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.ALREADY_ENROLLED_NEXT: "They are in the coming run of their next course already, on a paid track.",
         Reason.REPORT_INCOMPLETE: "The grade report holds verified learners only, so their grade is not known.",
         Reason.CONSENT_REFUSED: "They said no on edX to email from the university.",
-        Reason.CONSENT_MISSING: "They have not said yes on edX to email from the university; the policy asks for a yes.",
+        Reason.CONSENT_MISSING: "They have not said yes on edX to email from the university, as the policy asks.",
         Reason.SUPPRESSED_UNSUBSCRIBED: "They unsubscribed.",
         Reason.SUPPRESSED_BOUNCED: "Earlier mail to their address came back.",
         Reason.SUPPRESSED_COMPLAINED: "They reported earlier mail as spam.",

@@ -34,8 +34,8 @@ AUDIT_HIDDEN = (
 class Changes:
     """What an ingest changed, counted once for each learner and course or run.
 
-    Learners seen for the first time; courses that became passed, or certified; runs in which a learner moved from a free
-    to a paid track; runs whose newest exports list a learner no more.
+    Learners seen for the first time; courses that became passed, or certified; runs in which a learner moved from a
+    free to a paid track; runs whose newest exports list a learner no more.
     """
 
     new_learners: int = 0

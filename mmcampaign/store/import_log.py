@@ -76,19 +76,23 @@ def log_import(connection: Connection, entry: ImportEntry) -> int:
     values = {name: getattr(entry, name) for name in set(imports.columns.keys()) - {"id", "warnings", "audit_hidden"}}
     values |= {"warnings": json.dumps(entry.warnings, ensure_ascii=False), "audit_hidden": False}
     before = _find_same_file(connection, entry)
+    if before is not None and _says_so(before, values):
+        return int(before.id)
     if before is None:
         added = connection.execute(insert(imports).values(values).returning(imports.c.id))
         import_id = int(added.scalar_one())
-    elif all(before._mapping[name] == value for name, value in values.items() if name != "ingested_at") or (
-        entry.status is FileStatus.DUPLICATE and before.status in _READ
-    ):
-        return int(before.id)
     else:
         import_id = int(before.id)
         connection.execute(delete(rejected_rows).where(rejected_rows.c.import_id == import_id))
         connection.execute(update(imports).where(imports.c.id == import_id).values(values))
     _log_rejected(connection, import_id, entry.rejected_rows)
     return import_id
+
+
+def _says_so(before: Row[Any], values: dict[str, Any]) -> bool:
+    if values["status"] is FileStatus.DUPLICATE and before.status in _READ:
+        return True
+    return all(before._mapping[name] == value for name, value in values.items() if name != "ingested_at")
 
 
 def _find_same_file(connection: Connection, entry: ImportEntry) -> Row[Any] | None:

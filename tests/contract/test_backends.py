@@ -103,3 +103,8 @@ def test_proof_never_claims_more_than_the_record_shows(rig: Rig) -> None:
 def test_it_has_a_name_and_a_batch_size(rig: Rig) -> None:
     assert rig.backend.name in RIGS
     assert 1 <= rig.backend.batch_size <= 1_000
+
+
+def test_nobody_to_mail_is_no_trouble(rig: Rig) -> None:
+    assert rig.backend.deliver(make_batch()) == []
+    assert rig.received() == []

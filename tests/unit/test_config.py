@@ -214,6 +214,11 @@ COURSE = "programs.river.courses[0]"
             id="time zone",
         ),
         pytest.param(
+            edited(("Australia/Brisbane", "Australia")),
+            ("site.timezone: 'Australia' is not a time zone. Did you mean 'Australia/NSW'?",),
+            id="folder of time zones",
+        ),
+        pytest.param(
             edited(('"https://mail.example.edu"', '"http://mail.example.edu"')),
             ("mail.public_url: 'http://mail.example.edu' is not an https:// address",),
             id="public address without encryption",

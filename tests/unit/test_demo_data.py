@@ -103,7 +103,7 @@ def test_rows_are_whole_and_in_edx_order(grades: dict[str, Table], profiles: dic
 def test_profile_lists_those_enrolled_now_and_one_whose_grading_failed(
     files: list[Path], grades: dict[str, Table], profiles: dict[str, Table]
 ) -> None:
-    unknown = []
+    unknown: list[str] = []
     for run, rows in grades.items():
         enrolled = {row["Student ID"] for row in rows if row["Enrollment Status"] == "enrolled"}
         listed = {row["id"] for row in profiles[run]}
@@ -238,6 +238,13 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, programs: tuple[Prog
     first = content("first", 7)
     assert content("second", 7) == first
     assert content("third", 8) != first
+
+
+@pytest.mark.parametrize("seed", range(2, 8))
+def test_nobody_stands_in_a_file_twice(tmp_path: Path, programs: tuple[Program, ...], seed: int) -> None:
+    for path in of_kind(write_exports(tmp_path, programs, learners=1500, seed=seed, today=TODAY), "grade_report"):
+        ids = [row["Student ID"] for row in read(path)]
+        assert len(ids) == len(set(ids)), path.name
 
 
 @pytest.mark.parametrize("learners", [0, 1, 30])

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,11 @@ from lxml import html as lxml_html
 
 from mmcampaign.errors import RefusedError, UnavailableError
 from mmcampaign.model import Cohort, Reason
-from mmcampaign.pages.dry_run import (
-    CourseCount,
-    DryRunPage,
-    Excluded,
-    PreviousCampaign,
-    ReasonCount,
-    Recipient,
-    Sample,
-    Source,
-    TemplateFile,
-    write_dry_run,
-)
+from mmcampaign.pages.dry_run import DryRunPage, Excluded, PreviousCampaign, Recipient, write_dry_run
 from mmcampaign.pages.html import duration, preheader
 from mmcampaign.pages.reasons import COHORT_TITLES, REASON_SENTENCES
+from tests.unit.pages_builders import make_course, make_excluded, make_page, make_recipient, make_source, page_of_words
+from tests.unit.pages_example import GOLDEN, read_aloud, write_example
 
 HOSTILE = [
     "<script>document.title='run'</script>",
@@ -37,95 +28,6 @@ HOSTILE = [
     "</bdi></table></iframe>",
     "&lt;b&gt;",
 ]
-
-
-def make_course(*, chosen: int = 1, excluded: int = 1, cohort: str = "continue") -> CourseCount:
-    return CourseCount(
-        cohort=cohort,
-        course_code="engy1x",
-        course_title="Climate Science and Policy",
-        run="1T2019",
-        considered=chosen + excluded,
-        chosen=chosen,
-        excluded=excluded,
-    )
-
-
-def make_sample(**values: Any) -> Sample:
-    defaults: dict[str, Any] = {
-        "number": 1,
-        "shape_digest": "ab" * 32,
-        "learners": 1,
-        "cohort": "continue",
-        "trigger_title": "Climate Science and Policy",
-        "student_id": 7,
-        "name": "Ada",
-        "email": "ada@example.org",
-        "subject": "Well done",
-        "html": "<p>Dear Ada</p>",
-        "text": "Dear Ada",
-    }
-    return Sample(**(defaults | values))
-
-
-def make_page(*, chosen: int = 1, excluded: int = 1, **values: Any) -> DryRunPage:
-    """A page that adds up for so many chosen and, all for one reason, left out."""
-    left_out = ReasonCount(reason="unenrolled", sentence=REASON_SENTENCES[Reason.UNENROLLED], people=excluded)
-    defaults: dict[str, Any] = {
-        "campaign": 3,
-        "name": "June",
-        "program_code": "engy",
-        "program_title": "Sustainable Energy",
-        "state": "planned",
-        "fingerprint": "0123456789abcdef" * 4,
-        "planned_at": datetime(2019, 6, 5, 20, 30, tzinfo=UTC),
-        "planned_on": date(2019, 6, 6),
-        "planned_by": "kim",
-        "timezone": "Australia/Brisbane",
-        "cohorts": ("continue",),
-        "backend": "file",
-        "sender": "UQx <uqx@example.edu>",
-        "reply_to": "",
-        "rate_per_second": 10,
-        "considered": chosen + excluded,
-        "chosen": chosen,
-        "excluded": excluded,
-        "courses": (make_course(chosen=chosen, excluded=excluded),),
-        "reasons": (left_out,) if excluded else (),
-        "samples": (make_sample(learners=chosen),) if chosen else (),
-        "sources": (),
-        "templates": (),
-    }
-    return DryRunPage(**(defaults | values))
-
-
-def make_recipient(**values: Any) -> Recipient:
-    defaults: dict[str, Any] = {
-        "student_id": 7,
-        "email": "ada@example.org",
-        "name": "Ada",
-        "cohort": "continue",
-        "trigger_course": "engy1x",
-        "trigger_run": "UQx_ENGY1x_1T2019",
-        "next_course": "engy2x",
-        "certificates_earned": 2,
-        "shape": 1,
-        "subject": "Well done",
-    }
-    return Recipient(**(defaults | values))
-
-
-def make_excluded(**values: Any) -> Excluded:
-    defaults: dict[str, Any] = {
-        "student_id": 8,
-        "name": "Bo",
-        "email": "bo@example.org",
-        "cohort": "continue",
-        "trigger_course": "engy1x",
-        "reason": "unenrolled",
-        "detail": "has left the run",
-    }
-    return Excluded(**(defaults | values))
 
 
 def write(
@@ -154,6 +56,10 @@ def test_every_reason_and_cohort_has_words() -> None:
     assert set(COHORT_TITLES) == set(Cohort)
     assert all(re.fullmatch(r"[A-Z].*\.", sentence) for sentence in REASON_SENTENCES.values())
     assert len(set(REASON_SENTENCES.values())) == len(Reason)
+
+
+def test_report_reads_as_approved(tmp_path: Path) -> None:
+    assert read_aloud(write_example(tmp_path / "campaign-12")) == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_three_files_hold_everybody(tmp_path: Path) -> None:
@@ -244,44 +150,13 @@ def test_lists_that_differ_from_the_page_are_refused(
 )
 def test_hostile_words_stay_words(tmp_path: Path, hostile: str) -> None:
     """Whatever the field: the page has the same elements as with harmless words, and shows the words as they are."""
-    harmless = write(tmp_path / "a", *_with_words("Ada"))
-    document = write(tmp_path / "b", *_with_words(hostile))
+    harmless = write(tmp_path / "a", *page_of_words("Ada"))
+    document = write(tmp_path / "b", *page_of_words(hostile))
     assert [node.tag for node in document.iter(lxml_html.etree.Element)] == [
         node.tag for node in harmless.iter(lxml_html.etree.Element)
     ]
     assert document.xpath("count(//bdi[.=$words])", words=hostile) >= 4
     assert document.xpath("//iframe/@srcdoc")[0].endswith(hostile)
-
-
-def _with_words(text: str) -> tuple[DryRunPage, list[Recipient], list[Excluded]]:
-    sample = make_sample(name=text, email=text, subject=text, html=text, text=text, trigger_title=text, next_title=text)
-    page = make_page(
-        name=text,
-        program_title=text,
-        sender=text,
-        planned_by=text,
-        samples=(sample,),
-        warnings=(text,),
-        consent_note=text,
-        commands=(text,),
-        templates=(TemplateFile(path=text, digest=text),),
-        sources=(make_source(file=text, warnings=(text,)),),
-        courses=(replace(make_course(), course_title=text),),
-    )
-    return page, [make_recipient()], [make_excluded(name=text, detail=text)]
-
-
-def make_source(**values: Any) -> Source:
-    defaults: dict[str, Any] = {
-        "course_code": "engy1x",
-        "run": "1T2019",
-        "kind": "grade_report",
-        "file": "UQx_ENGY1x_1T2019_grade_report_2019-06-01-1500.csv",
-        "exported_at": datetime(2019, 6, 1, 15, 0, tzinfo=UTC),
-        "ingested_at": datetime(2019, 6, 2, 1, 0, tzinfo=UTC),
-        "rows": 1234,
-    }
-    return Source(**(defaults | values))
 
 
 def test_page_can_reach_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,248 @@
+"""The invented sample folder, ingested whole: every file and every learner as ``expected.json`` has them."""
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, text
+
+from mmcampaign.ingest import FileResult, ingest
+from mmcampaign.model import Course, FileStatus, Program
+from mmcampaign.store.candidates import learner_from_row
+from mmcampaign.store.engine import Store, open_store
+from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, metadata, rejected_rows
+
+SAMPLES = Path(__file__).parents[1] / "data" / "edx-samples"
+DOWNLOADS = SAMPLES / "downloads"
+EXPECTED = json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8"))
+NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
+RIVER = Program(
+    code="river",
+    title="Rivers",
+    template="river",
+    courses=(
+        Course(code="RIVER1x", prefix="NordlandX_RIVER1x", passing_grade=0.65, runs=("1T2016", "2T2019")),
+        Course(code="RIVER.2x", prefix="NordlandX_RIVER.2x", passing_grade=0.7, runs=("3T2016", "2025_T1")),
+    ),
+)
+ROLES = {
+    "use": FileStatus.LOADED,
+    "superseded": FileStatus.SUPERSEDED,
+    "duplicate": FileStatus.DUPLICATE,
+    "ignore": FileStatus.IGNORED,
+}
+
+
+def dump(store: Store) -> dict[str, list[Any]]:
+    """Every table, row by row."""
+    with store.read() as connection:
+        return {
+            name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for name, table in metadata.tables.items()
+        }
+
+
+def facts(store: Store) -> dict[str, Any]:
+    """What the files say, without import ids, times of reading, and which of two equal files came first."""
+    names = {"import_id", "profile_import_id"}
+    with store.read() as connection:
+        files = {row.id: row.sha256 for row in connection.execute(select(imports))}
+        found: dict[str, Any] = {
+            table.name: sorted(
+                (tuple(files.get(value) if key in names else value for key, value in row._mapping.items()))
+                for row in connection.execute(select(table).order_by(*table.primary_key.columns))
+            )
+            if table is not course_instancedetails
+            else [
+                tuple(files.get(value) if key in names else value for key, value in row._mapping.items())
+                for row in connection.execute(select(table).order_by(*table.primary_key.columns))
+            ]
+            for table in (completions, course_instancedetails)
+        }
+        found["learners"] = [tuple(row) for row in connection.execute(select(learners).order_by("student_id"))]
+        known = select(imports.c.sha256, imports.c.kind, imports.c.course_instance, imports.c.status, imports.c.reason)
+        known = known.add_columns(imports.c.rows, imports.c.accepted, imports.c.rejected, imports.c.audit_hidden)
+        read = known.where(imports.c.status.in_([FileStatus.LOADED, FileStatus.SUPERSEDED]))
+        found["imports"] = sorted(tuple(row) for row in connection.execute(read))
+        found["rejected"] = sorted(
+            tuple(row)
+            for row in connection.execute(select(rejected_rows.c.line, rejected_rows.c.reason, rejected_rows.c.raw))
+        )
+    return found
+
+
+@pytest.fixture
+def sampled(store: Store) -> Store:
+    ingest(store, (RIVER,), [DOWNLOADS], now=NOW)
+    return store
+
+
+def test_files_are_taken_as_expected(store: Store) -> None:
+    heard: list[FileResult] = []
+    result = ingest(store, (RIVER,), [DOWNLOADS], now=NOW, on_file=heard.append)
+    assert sorted(heard, key=lambda file: file.path) == list(result.files)
+    found = {file.name: file for file in result.files}
+    assert found.keys() == {file["file"] for file in EXPECTED["files"]}
+    for expected in EXPECTED["files"]:
+        file = found[expected["file"]]
+        assert file.exported_at is not None
+        assert file.status is ROLES[expected["role"]], file.name
+        assert (file.kind, file.course, file.run) == (expected["kind"], expected["course"], expected["run"])
+        assert f"{file.exported_at:%Y-%m-%d-%H%M}" == expected["stamp"]
+        assert file.program == "river"
+        assert file.accepted + file.rejected == file.rows
+        assert file.rejected == 0
+
+
+def test_learners_are_as_expected(sampled: Store) -> None:
+    with sampled.read() as connection:
+        found = {row.student_id: row for row in connection.execute(select(learners))}
+        statuses: dict[int, dict[str, str]] = {student_id: {} for student_id in found}
+        for row in connection.execute(select(completions)):
+            statuses[row.learner_id][row.course] = row.status
+        complete = {
+            row.student_id for row in connection.execute(text("SELECT * FROM river_coursecompletion")) if row[-3] == 2
+        }
+    assert {str(student_id) for student_id in found} == EXPECTED["learners"].keys()
+    for key, expected in EXPECTED["learners"].items():
+        row, learner = found[int(key)], learner_from_row(found[int(key)])
+        assert (row.username, row.name, row.email) == (expected["username"], expected["name"], expected["email"])
+        assert statuses[int(key)] == expected["courses"], key
+        assert (int(key) in complete) is expected["program_complete"]
+        assert (row.retired_at is not None) is (expected["account"] == "retired")
+        assert learner.retired is (expected["account"] in {"retired", "deletion_pending"})
+        staff = row.username == "kim_staff"
+        assert (not learner.retired and not staff) is expected["mailable"]
+
+
+def test_the_report_view_has_the_columns_of_the_contract(sampled: Store) -> None:
+    with sampled.read() as connection:
+        report = connection.execute(text("SELECT * FROM river_coursecompletion"))
+        columns = list(report.keys())
+        rows = [tuple(row) for row in report]
+    assert columns == [
+        "student_id",
+        "username",
+        "email",
+        "name",
+        "RIVER1x_enrollment_track",
+        "RIVER1x_passed",
+        "RIVER.2x_enrollment_track",
+        "RIVER.2x_passed",
+        "no_certificate_eligible",
+        "no_audited_passed",
+        "country",
+    ]
+    assert [row[0] for row in rows] == [row[0] for row in sorted(rows, key=lambda row: (-row[-3], row[0]))]
+    by_id = {row[0]: row[4:] for row in rows}
+    assert len(rows) == len(EXPECTED["learners"])
+    assert by_id[6894410] == ("verified", "Y", "verified", "Y", 2, 0, "NG")
+    assert by_id[8711203] == ("audit", "Y", "audit", "Y", 0, 2, "SE")
+    assert by_id[24011877] == ("verified", "-", "-", "-", 0, 0, "EG")
+    assert by_id[24117730] == ("audit", "N", "audit", "N", 0, 0, "NA")
+
+
+def test_a_second_ingest_changes_nothing_at_all(sampled: Store) -> None:
+    before = dump(sampled)
+    again = ingest(sampled, (RIVER,), [DOWNLOADS], now=datetime(2027, 1, 1, tzinfo=UTC))
+    assert dump(sampled) == before
+    assert {file.status for file in again.files} == {FileStatus.DUPLICATE, FileStatus.IGNORED}
+    assert again.changes == type(again.changes)()
+
+
+def test_e32_missing_grades_are_counted(store: Store) -> None:
+    result = ingest(store, (RIVER,), [DOWNLOADS], now=NOW)
+    (errors,) = [file for file in result.files if file.kind == "grade_report_err"]
+    assert "The grades of 1 learner are missing" in errors.warnings[0]
+
+
+@pytest.fixture(scope="module")
+def expected_facts(_empty_sqlite: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return ingest_in_order(_empty_sqlite, Path(folder), [[DOWNLOADS]])
+
+
+def ingest_in_order(empty: Path, folder: Path, calls: list[list[Path]]) -> dict[str, Any]:
+    database = folder / "order.db"
+    database.write_bytes(empty.read_bytes())
+    store = open_store(f"sqlite:///{database}")
+    for paths in calls:
+        ingest(store, (RIVER,), paths, now=NOW)
+    found = facts(store)
+    store.close()
+    return found
+
+
+FILES = [DOWNLOADS / file["file"] for file in EXPECTED["files"] if file["role"] != "ignore"]
+LATER = [path for path in sorted((SAMPLES / "variants").glob("*.csv")) if "2026-08-1" in path.name]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(files=st.permutations(FILES), at_once=st.integers(1, 4))
+def test_e33_e42_the_order_of_the_files_does_not_matter(
+    files: list[Path], at_once: int, expected_facts: dict[str, Any], _empty_sqlite: Path
+) -> None:
+    calls = [files[start : start + at_once] for start in range(0, len(files), at_once)]
+    with tempfile.TemporaryDirectory() as folder:
+        assert ingest_in_order(_empty_sqlite, Path(folder), calls) == expected_facts
+
+
+VARIANTS = [
+    pytest.param("NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-17-1500.csv", "refused", "cut off", id="E6"),
+    pytest.param("NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-18-0700.csv", "loaded", "", id="E9"),
+    pytest.param("NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-19-1200.csv", "refused", "error page", id="E5"),
+    pytest.param("NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-20-0911.csv", "loaded", "", id="E44"),
+    pytest.param("NordlandX_RIVER.2x_3T2016_grade_report_2017-05-05-0800.csv", "refused", "14 cells", id="E12"),
+    pytest.param("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.csv", "refused", "semicolons", id="E8 grades"),
+    pytest.param("NordlandX_RIVER1x_2T2019_grade_report_2019-12-05-0100.csv", "refused", "17 cells", id="E11"),
+    pytest.param(
+        "NordlandX_RIVER1x_2T2019_student_profile_info_2019-12-04-0219.csv", "refused", "semicolons", id="E8 profile"
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "status", "says"), VARIANTS)
+def test_variants_are_never_ingested_silently_wrong(sampled: Store, name: str, status: str, says: str) -> None:
+    before = dump(sampled)
+    (file,) = ingest(sampled, (RIVER,), [SAMPLES / "variants" / name], now=NOW).files
+    assert file.status == status
+    assert says in file.reason
+    after = dump(sampled)
+    if status == "refused":
+        assert len(after.pop("imports")) == len(before.pop("imports")) + 1
+        assert after == before
+    assert file.accepted + file.rejected == file.rows
+
+
+def test_every_variant_is_listed() -> None:
+    assert {path.name for path in (SAMPLES / "variants").iterdir()} == {case.values[0] for case in VARIANTS}
+
+
+def test_e9_line_feeds_bring_the_same_as_the_export_before(sampled: Store) -> None:
+    before = facts(sampled)["completions"]
+    ingest(sampled, (RIVER,), [SAMPLES / "variants" / VARIANTS[1].values[0]], now=NOW)
+    assert facts(sampled)["completions"] == before
+
+
+def test_e44_a_verified_only_report_is_flagged(sampled: Store) -> None:
+    result = ingest(sampled, (RIVER,), [SAMPLES / "variants" / VARIANTS[3].values[0]], now=NOW)
+    assert any("lists verified learners only" in warning for warning in result.files[0].warnings)
+    with sampled.read() as connection:
+        flagged = connection.execute(select(imports.c.name).where(imports.c.audit_hidden)).scalars().all()
+        status = dict(
+            connection.execute(
+                select(course_instancedetails.c.learner_id, course_instancedetails.c.status).where(
+                    course_instancedetails.c.course_instance == "NordlandX_RIVER.2x_2025_T1"
+                )
+            )
+            .tuples()
+            .all()
+        )
+    assert flagged == [VARIANTS[3].values[0]]
+    assert status[8711203] == "grade_unknown"
+    assert status[9012845] == "eligible"

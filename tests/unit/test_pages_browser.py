@@ -1,0 +1,99 @@
+"""The pages in Chromium: nothing sticks out, nothing is fetched, links in an email are dead, a print hides nothing."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from mmcampaign.pages.dry_run import write_dry_run
+from tests.unit.pages_builders import page_of_words
+from tests.unit.pages_example import write_example
+
+pytestmark = pytest.mark.browser
+
+EMAIL = """<!doctype html><html><body><p>Dear Ada, <a id="own-target" href="https://www.edx.org/" target="_self">go</a>
+<a id="plain" href="https://www.edx.org/">on</a></p><img src="https://www.edx.org/logo.png" alt="edX">
+<script>document.title = "run"</script><form action="https://www.edx.org/"><button>Send</button></form></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        message = "CHROMIUM IS NOT INSTALLED: the pages are not looked at (apt-get install chromium)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with an email that tries everything and words that do not end."""
+    page, recipients, excluded = page_of_words("N" * 300)
+    page = replace(page, samples=(replace(page.samples[0], html=EMAIL),))
+    return write_dry_run(page, recipients, excluded, tmp_path_factory.mktemp("browser") / "report").report
+
+
+@contextmanager
+def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = False) -> Iterator[tuple[Page, list[str]]]:
+    """The page in a window of its own, and every address of the network that it got through to."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+    page = context.new_page()
+    fetched: list[str] = []
+
+    def answer(route: Route) -> None:
+        fetched.append(route.request.url)
+        route.fulfill(body="reached")
+
+    context.route("https://**", answer)
+    page.goto(path.as_uri())
+    yield page, fetched
+    context.close()
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280])
+def test_nothing_sticks_out(browser: Browser, report: Path, tmp_path: Path, width: int) -> None:
+    for path in (report, write_example(tmp_path / "example")):
+        with opened(browser, path, width=width) as (page, _):
+            page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_email_in_its_frame_can_do_nothing(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as (page, fetched):
+        frame = page.frame_locator("iframe").first
+        for target in ("#plain", "button"):
+            frame.locator(target).click()
+        assert frame.get_by_text("Dear Ada").is_visible()
+        frame.locator("#own-target").click()
+        assert page.context.pages == [page]
+        assert page.title() == "Dry run of campaign 3: " + "N" * 300
+        assert fetched == []
+
+
+def test_dark_page_is_dark_and_its_emails_stay_as_they_are(browser: Browser, report: Path) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    with opened(browser, report, dark=True) as (page, _):
+        assert page.evaluate(colour) == "rgb(23, 21, 28)"
+        frame = page.locator("iframe").first
+        assert frame.evaluate("frame => getComputedStyle(frame).backgroundColor") == "rgb(255, 255, 255)"
+        page.emulate_media(media="print")
+        assert page.evaluate(colour) == "rgb(255, 255, 255)"
+
+
+def test_print_opens_what_is_folded(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as (page, _):
+        names, text = page.locator("#unenrolled table"), page.locator(".shape pre")
+        assert not names.is_visible()
+        page.emulate_media(media="print")
+        for folded in (names, text):
+            box = folded.bounding_box()
+            assert box is not None
+            assert box["height"] > 20
