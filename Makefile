@@ -1,6 +1,7 @@
 # Everything a newcomer needs: `make demo`, `make test`. Each target sets itself up; nothing needs root.
 PYTHON ?= python3
 VENV := .venv
+DEMO ?= demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -17,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)   ## synthetic exports for the four programs, and the main job run on them
-	@$(BIN)/mmcampaign demo demo
+	@$(BIN)/mmcampaign demo $(DEMO)
 
 test: $(STAMP)   ## every test
 	$(BIN)/python -m pytest -n auto -m "not soak"

@@ -24,7 +24,8 @@ MARK = "# Written by `mmcampaign demo`: invented data, safe to delete.\n"
 def run_demo(
     folder: Path, *, learners: int, seed: int, today: date | None, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Write exports for every shipped program and bring one campaign of each from the files to the outbox.
+    """Write exports for every shipped program, and bring one campaign of each from the files to the outbox; the last
+    stays planned, for the user to approve and send.
 
     Raises InputError when ``folder`` holds anything that a demo did not write.
     """
@@ -44,25 +45,27 @@ def _main_job(app: App, folder: Path, learners: int, seed: int, say: Callable[[s
     read = ingest(app.store, programs, [folder / "downloads"], now=app.clock())
     rows = sum(file.accepted for file in read.files)
     clock.tell(f"ingested {rows:,} rows; {sum(file.status == 'refused' for file in read.files)} files were refused")
-    campaigns = [_campaign(app, program.code, clock) for program in programs]
+    campaigns = [_campaign(app, program.code, clock, sent=program != programs[-1]) for program in programs]
+    waiting = campaigns[-1]["campaign"]
     say("")
     say("What to look at next:")
-    say(f"  {folder / 'reports' / 'campaign-1' / 'report.html'}   the report that was approved")
-    say(f"  {app.settings.delivery.file.dir}   every email as a file that a mail program opens")
-    say(f"  cd {folder}   and there: mmcampaign status, mmcampaign history, mmcampaign report engy")
+    say(f"  {folder / 'reports' / f'campaign-{waiting}' / 'report.html'}   the dry run that waits for your approval")
+    say(f"  {folder / 'outbox'}   every email as a file that a mail program opens")
+    say(f"  cd {folder}   and there: mmcampaign status, mmcampaign approve {waiting}, mmcampaign send {waiting}")
     return {"dir": str(folder), "learners": learners, "campaigns": campaigns}
 
 
-def _campaign(app: App, program: str, clock: "_Stopwatch") -> dict[str, Any]:
+def _campaign(app: App, program: str, clock: "_Stopwatch", *, sent: bool) -> dict[str, Any]:
+    """Plan a campaign; approve and send it too, unless it is the one left for the user to try."""
     people = summary(app.store, app.program(program)).learners
     planned = dry_run(app, PlanRequest(program=program))
     campaign = planned.campaign
-    if campaign.chosen:
+    if sent and campaign.chosen:
         approve(app, campaign.id, note="demo")
         campaign, _ = send(app, SendRequest(campaign=campaign.id, backend="file"), confirm=lambda *_: None)
     clock.tell(
         f"campaign {campaign.id}, {program}: {people:,} learners, {campaign.considered:,} considered, "
-        f"{campaign.excluded:,} left out, {campaign.ledger['accepted']:,} sent to files"
+        f"{campaign.excluded:,} left out, {campaign.chosen:,} chosen, {campaign.ledger['accepted']:,} sent to files"
     )
     return {
         "campaign": campaign.id,

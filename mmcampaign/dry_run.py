@@ -31,6 +31,8 @@ from mmcampaign.shapes import Filler
 from mmcampaign.store import campaigns
 from mmcampaign.store.campaigns import Campaign
 
+STALE_DAYS = 14
+
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
@@ -181,7 +183,7 @@ def _consent_note(app: App) -> str:
 
 
 def _warnings(app: App, connection: Connection, campaign: Campaign, program: Program) -> tuple[str, ...]:
-    found = missing_reports(connection, program)
+    found = [*missing_reports(connection, program), *_stale_reports(app, connection, campaign, program)]
     if not campaign.settings["mail"]["links_signed"] and app.settings.mail.backend != "file":
         found.append(
             "MMCAMPAIGN_SECRET_KEY is not set: the unsubscribe links would not work, so this campaign can be sent "
@@ -191,6 +193,19 @@ def _warnings(app: App, connection: Connection, campaign: Campaign, program: Pro
     if campaign.chosen > 20 and len(plain) > campaign.chosen / 2:
         found.append("Nearly every email has a form of its own: the template does more with names than print them.")
     return tuple(found)
+
+
+def _stale_reports(app: App, connection: Connection, campaign: Campaign, program: Program) -> list[str]:
+    """Sentences naming current runs whose grade report is old enough for people to have upgraded since."""
+    current = {course.code: course.current_run for course in program.series}
+    found = []
+    for row in campaigns.data_sources(connection, list(current)):
+        if row.kind != "grade_report" or row.run != current[row.course] or row.exported_at is None:
+            continue
+        age = (campaign.planned_on - row.exported_at.astimezone(app.settings.site.zone).date()).days
+        if age > STALE_DAYS:
+            found.append(f"The grade report of {row.course_instance} is {age} days old: learners may have upgraded.")
+    return found
 
 
 def _previous(connection: Connection, campaign: Campaign) -> PreviousCampaign | None:

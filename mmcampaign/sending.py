@@ -200,7 +200,7 @@ def _judge(records: Sequence[Record], run: Run) -> None:
         run.done += status is not MessageStatus.PENDING
         run.failures_in_a_row = run.failures_in_a_row + 1 if status is MessageStatus.FAILED else 0
         if record.receipt and record.receipt.halt:
-            run.trouble = record.receipt.error
+            run.trouble = record.receipt.error or "the backend cannot go on"
     if run.failures_in_a_row >= FAILURES_IN_A_ROW:
         run.trouble = f"{run.failures_in_a_row} messages in a row were refused, the last: {records[-1].settled.error}"
 

@@ -30,8 +30,6 @@ def demo(
     result = run_demo(directory, learners=learners, seed=seed, today=a_day(today), say=say)
     if as_json:
         print_json(result)
-    else:
-        say(f"Done. Look at {directory / 'reports'}, then: cd {directory} && mmcampaign status")
 
 
 @database.command(epilog="Example: mmcampaign db upgrade")
