@@ -134,10 +134,12 @@ def _reason_counts(connection: Connection, campaign: Campaign) -> tuple[ReasonCo
 
 
 def _samples(connection: Connection, campaign: Campaign, program: Program) -> Iterator[Sample]:
+    """One learner of each shape; the unsubscribe link is not theirs, so that nobody can click it in the report."""
+    no_link = f"{campaign.settings['mail']['public_url']}/u/preview"
     for number, (digest, learners, row_id) in enumerate(campaigns.shape_counts(connection, campaign.id), start=1):
         row = campaigns.get_message(connection, row_id)
         personal = json.loads(row.personal)
-        values = token_values(personal, row.unsubscribe_url)
+        values = token_values(personal, no_link)
         filler = Filler(campaigns.get_shape(connection, digest))
         yield Sample(
             number=number,

@@ -19,6 +19,7 @@ from xlsxwriter.exceptions import XlsxWriterException
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.errors import InputError
 from mmcampaign.model import Course, Program, Status
+from mmcampaign.pages.safe_csv import safe_cell
 from mmcampaign.store.engine import Store
 from mmcampaign.store.reports import (
     CompletionCount,
@@ -43,8 +44,6 @@ __all__ = [
 
 Row = tuple[object, ...]
 
-# A cell that begins with one of these is run as a formula by a spreadsheet (edX case E29; OWASP "CSV Injection").
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _SHEET_ROWS = 1_048_576  # Excel's limit, the header included
 
 
@@ -122,23 +121,13 @@ def _course_summary(course: Course, counts: list[CompletionCount]) -> CourseSumm
     )
 
 
-def harmless(value: object) -> object:
-    """The value as a CSV cell: text that a spreadsheet would run gets an apostrophe in front.
-
-    A lone ``-`` is the report's own mark for "none" and runs nothing.
-    """
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS) and value != "-":
-        return f"'{value}"
-    return value
-
-
 def write_csv(stream: TextIO, columns: Iterable[str], rows: Iterable[Row]) -> int:
     """Write header and rows; returns the number of rows. Open files with ``newline=""``."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     written = 0
     for row in rows:
-        writer.writerow([harmless(value) for value in row])
+        writer.writerow([safe_cell(value) for value in row])
         written += 1
     return written
 

@@ -8,22 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from mmcampaign.completion import PAID_TRACKS
 from mmcampaign.model import Cohort, Completion, Course, Enrollment, Learner, PastMessage, Program, Reason, Status
 
 CERTIFICATE = frozenset({Status.CERTIFIED, Status.ELIGIBLE})
 UPGRADABLE_TRACKS = frozenset({"audit", "honor"})
-PAID_TRACKS = frozenset(
-    {
-        "verified",
-        "professional",
-        "no-id-professional",
-        "credit",
-        "masters",
-        "executive-education",
-        "paid-executive-education",
-        "paid-bootcamp",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)

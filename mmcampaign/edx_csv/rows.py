@@ -98,7 +98,7 @@ def _parse(block: Block, layout: Layout) -> pd.DataFrame:
             skip_blank_lines=False,
             engine="c",
         )
-    except pd.errors.ParserError as error:
+    except ValueError as error:  # ParserError among others
         raise InputError(f"The rows from line {block.first_line} on are no CSV.", todo=AGAIN) from error
     if len(frame) != block.records:
         raise InputError(f"A stray quote or line break stands after line {block.first_line}.", todo=AGAIN)

@@ -15,7 +15,7 @@ from sqlalchemy import insert
 
 from mmcampaign.errors import InputError
 from mmcampaign.model import Course, Program
-from mmcampaign.reports import harmless, summary, summary_lines, write_csv, write_json, write_xlsx
+from mmcampaign.reports import summary, summary_lines, write_csv, write_json, write_xlsx
 from mmcampaign.store.engine import Store
 from mmcampaign.store.programs import sync_programs
 from mmcampaign.store.reports import completion_rows, report_columns
@@ -264,26 +264,6 @@ def test_a_program_without_data_is_all_noughts(store: Store) -> None:
     assert [course.enrolled for course in numbers.courses] == [0, 0, 0]
     assert numbers.newest_export_at is None
     assert (("newest export", "", "none"), False) in list(summary_lines(numbers))
-
-
-@pytest.mark.parametrize(
-    ("cell", "wanted"),
-    [
-        pytest.param("=1+1", "'=1+1", id="equals"),
-        pytest.param("+61 7", "'+61 7", id="plus"),
-        pytest.param("-2+3", "'-2+3", id="minus"),
-        pytest.param("@SUM(1)", "'@SUM(1)", id="at"),
-        pytest.param("\t=1", "'\t=1", id="tab"),
-        pytest.param("\r=1", "'\r=1", id="carriage return"),
-        pytest.param("＝1", "'＝1", id="full-width equals"),
-        pytest.param("-", "-", id="the mark for none"),
-        pytest.param("Ann = Pine", "Ann = Pine", id="inside"),
-        pytest.param(-3, -3, id="number"),
-        pytest.param(None, None, id="nothing"),
-    ],
-)
-def test_cells_that_a_spreadsheet_would_run(cell: object, wanted: object) -> None:
-    assert harmless(cell) == wanted
 
 
 @given(st.lists(st.tuples(st.integers(), st.text(), st.none() | st.text()), max_size=20))
