@@ -13,8 +13,8 @@ from mmcampaign.resources import resource
 PLAIN_READ = """
 import sys, pathlib, pandas
 for path in sorted(pathlib.Path(sys.argv[1]).glob('*.csv')):
-    wanted = {'id', 'username', 'name', 'email', 'country', 'enrollment_mode', 'Student ID', 'Email', 'Username', 'Grade',
-              'Enrollment Track', 'Verification Status', 'Certificate Eligible', 'Certificate Delivered',
+    wanted = {'id', 'username', 'name', 'email', 'country', 'enrollment_mode', 'Student ID', 'Email', 'Username',
+              'Grade', 'Enrollment Track', 'Verification Status', 'Certificate Eligible', 'Certificate Delivered',
               'Certificate Type', 'Enrollment Status'}
     if 'grade_report_2' in path.name or 'profile_info' in path.name:
         for _ in pandas.read_csv(path, dtype=str, keep_default_na=False, chunksize=100_000,

@@ -6,6 +6,7 @@ Shared values are JSON-able, so that a campaign can freeze them; days are ISO da
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -156,16 +157,21 @@ def first_name(name: str) -> str:
     The first word, without titles and stray signs; a name in a script that puts the family name first and uses no
     Latin letters is used whole. What looks like an address, a link or a number is no name.
     """
-    clean = one_line(name)
-    if not clean or _NOT_A_NAME.search(clean.lstrip(_EDGE)):
+    whole = one_line(name)
+    if not whole or _NOT_A_NAME.search(whole.lstrip(_EDGE)):
         return ""
-    words = [word.strip(_EDGE) for word in clean.replace(",", " ").split()]
+    words = [word.strip(_EDGE) for word in whole.replace(",", " ").split()]
     words = [word for word in words if word and word.casefold() not in _TITLES]
-    if not words or not any(c.isalpha() for c in words[0]):
+    if not words or not all(map(_is_name_sign, words[0])):
         return ""
     family_first = any(
-        "\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7a3" for c in clean
+        "\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7a3" for c in whole
     )
-    greeting = clean.strip(_EDGE) if family_first else words[0]
+    greeting = whole.strip(_EDGE) if family_first else words[0]
     initial_only = len(greeting) == 1 and greeting.isascii()
     return "" if initial_only or len(greeting) > _LONGEST_FIRST_NAME else greeting
+
+
+def _is_name_sign(sign: str) -> bool:
+    """Letters and their marks of any script, and what stands inside names: O'Brien, Jean-Luc, J.P."""
+    return unicodedata.category(sign)[0] in "LM" or sign in "'’ʻʼ`´.-‐·"

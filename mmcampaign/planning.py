@@ -86,7 +86,8 @@ def plan(
         writer = _PlanWriter(app, connection, campaign, template)
         for chosen in recipients(app, connection, program, settings, writer.exclude):
             writer.add(chosen)
-            on_progress(writer.chosen)
+            if writer.chosen % 100 == 0:
+                on_progress(writer.chosen)
         writer.close()
         frozen = to_json(settings)
         mark = fingerprint(frozen, writer.digest.hexdigest())

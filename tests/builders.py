@@ -70,10 +70,10 @@ def make_learner(student_id: int = 7, **changes: Any) -> Learner:
     return Learner(**{**facts, **changes})
 
 
-def make_enrollment(course: int = 1, **changes: Any) -> Enrollment:
+def make_enrollment(course: int | str = 1, **changes: Any) -> Enrollment:
     """A learner enrolled on the audit track of the current run with 0.8; the status follows unless it is given."""
     facts: dict[str, Any] = {
-        "course": f"river{course}x",
+        "course": f"river{course}x" if isinstance(course, int) else course,
         "run": RUN,
         "grade": 0.8,
         "track": "audit",
@@ -87,7 +87,7 @@ def make_enrollment(course: int = 1, **changes: Any) -> Enrollment:
     return Enrollment(**facts)
 
 
-def certified(course: int = 1, **changes: Any) -> Enrollment:
+def certified(course: int | str = 1, **changes: Any) -> Enrollment:
     """A learner who earned the certificate of the course in its current run."""
     return make_enrollment(course, **{"track": "verified", "status": Status.CERTIFIED, **changes})
 

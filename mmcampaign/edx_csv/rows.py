@@ -99,10 +99,14 @@ def _parse(block: Block, layout: Layout) -> pd.DataFrame:
             engine="c",
         )
     except ValueError as error:  # ParserError among others
-        raise InputError(f"The rows from line {block.first_line} on are no CSV.", todo=AGAIN) from error
+        raise _unreadable(block) from error
     if len(frame) != block.records:
-        raise InputError(f"A stray quote or line break stands after line {block.first_line}.", todo=AGAIN)
+        raise _unreadable(block)
     return frame
+
+
+def _unreadable(block: Block) -> InputError:
+    return InputError(f"A stray quote or line break stands in line {block.first_line} or after it.", todo=AGAIN)
 
 
 def _problems(frame: pd.DataFrame) -> "pd.Series[str] | None":

@@ -1,0 +1,139 @@
+"""Runs the installed ``mmcampaign`` as people and scripts do: a process of its own, in a folder, on a terminal or not."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+COMMAND = str(Path(sys.executable).with_name("mmcampaign"))
+SECRET = "a secret key for tests"
+LONGEST_SECONDS = 120
+_ADDRESS = re.compile(r"[\w.+'-]+@[\w-]+(?:\.[\w-]+)*\.(?:example|invalid|test|net|org|com)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one call gave. ``user_seconds`` is the CPU time of the child itself, not the time that went by."""
+
+    code: int
+    out: str
+    err: str
+    user_seconds: float = 0.0
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """Everything that a person saw, with folded white space."""
+        return " ".join(f"{self.out} {self.err}".split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cli:
+    """The command in one folder, with an environment that holds nothing of this machine but its PATH.
+
+    Each result is looked at on the way: there is never a traceback, and stderr never names an address, unless a test
+    says that one was typed (``personal``).
+    """
+
+    folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def with_env(self, **values: str) -> "Cli":
+        return replace(self, env={**self.env, **values})
+
+    def __call__(self, *words: object, code: int | None = 0, typed: str | None = None, personal: bool = False) -> Result:
+        """Run to the end. ``code`` is the exit code it must have (None: any); ``typed`` is what stdin holds."""
+        process = self.start(*words, stdin=subprocess.PIPE if typed else subprocess.DEVNULL)
+        out, err = process.communicate(typed.encode() if typed else None, timeout=LONGEST_SECONDS)
+        result = Result(code=process.returncode, out=out.decode(), err=err.decode())
+        check(result, words, code=code, personal=personal)
+        return result
+
+    def json(self, *words: object, code: int = 0) -> Any:
+        """The document of a call with ``--json``; stdout must hold that document and nothing else."""
+        return self(*words, "--json", code=code).json
+
+    def start(self, *words: object, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [COMMAND, *map(str, words)],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def environment(self) -> dict[str, str]:
+        home = self.folder / ".home"
+        home.mkdir(exist_ok=True)
+        basic = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "LOGNAME": "kim"}
+        return {**basic, "MMCAMPAIGN_SECRET_KEY": SECRET, **self.env}
+
+    def on_terminal(self, *words: object, typed: str = "", columns: int = 80, code: int | None = 0) -> Result:
+        """The same on a terminal of that width; ``typed`` is what the person types. stdout and stderr are one there."""
+        main, side = pty.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = {"TERM": "xterm-256color", **self.environment()}
+        process = subprocess.Popen(
+            [COMMAND, *map(str, words)], cwd=self.folder, env=environment, stdin=side, stdout=side, stderr=side
+        )
+        os.close(side)
+        os.write(main, typed.encode())
+        seen = _read_terminal(main)
+        result = Result(code=process.wait(LONGEST_SECONDS), out=seen, err="")
+        check(result, words, code=code)
+        return result
+
+    def user_seconds(self, *words: object) -> float:
+        """The CPU time of one call, in seconds of user time."""
+        process = subprocess.Popen(
+            [COMMAND, *map(str, words)], cwd=self.folder, env=self.environment(), stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_utime
+
+
+def check(result: Result, words: Iterable[object], *, code: int | None, personal: bool = False) -> None:
+    """What holds for every call."""
+    shown = f"mmcampaign {' '.join(map(str, words))} -> {result.code}\n{result.out[-3_000:]}\n{result.err[-3_000:]}"
+    assert "Traceback (most recent call last)" not in result.err + result.out, shown
+    assert code is None or result.code == code, shown
+    if not personal:
+        assert not _ADDRESS.findall(result.err), shown
+
+
+def _read_terminal(main: int) -> str:
+    seen = b""
+    while select.select([main], [], [], LONGEST_SECONDS)[0]:
+        try:
+            some = os.read(main, 65_536)
+        except OSError:  # Linux: the other side is closed
+            some = b""
+        if not some:
+            break
+        seen += some
+    os.close(main)
+    return seen.decode()
+
+
+def kill(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
+    """Send the signal; after SIGKILL the process is gone when this returns."""
+    process.send_signal(number)
+    if number is signal.SIGKILL:
+        process.wait(LONGEST_SECONDS)
