@@ -7,7 +7,7 @@ from email_validator import EmailNotValidError, validate_email
 
 # The plain form that nearly every address has. Anything else, also every special-use domain, goes to the library.
 _PLAIN = re.compile(
-    r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<top>[a-z]{2,24})", re.IGNORECASE
+    r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<top>[a-z]{2,24})", re.ASCII | re.IGNORECASE
 )
 _SPECIAL = frozenset({"arpa", "invalid", "local", "localhost", "onion", "test", "internal", "alt"})
 
@@ -19,9 +19,9 @@ def address_problem(address: str) -> str:
     Apostrophes and ``+tags`` are fine (edX case E28). Addresses that need SMTPUTF8 are refused: not every provider
     takes them (delivery.md, part 2).
     """
-    local, _, domain = address.partition("@")
+    local = address.partition("@")[0]
     plain = _PLAIN.fullmatch(address)
-    if plain and plain["top"].lower() not in _SPECIAL and len(local) <= 64 and len(domain) <= 253:
+    if plain and plain["top"].lower() not in _SPECIAL and len(local) <= 64 and len(address) <= 254:
         return ""
     try:
         validate_email(address, check_deliverability=False, allow_smtputf8=False, strict=True)

@@ -19,6 +19,8 @@ from mmcampaign.shapes import clean
 _LONGEST_FIRST_NAME = 30
 _NOT_A_NAME = re.compile(r"[@/\\<>{}|=\[\]]|www\.|\.(com|net|org|ru|info)\b|\d{3}", re.IGNORECASE)
 _TITLES = frozenset({"dr", "mr", "mrs", "ms", "mx", "miss", "prof", "professor", "sir", "eng", "ing", "hon", "rev"})
+_FAMILY_NAME_FIRST = re.compile(r"[^\s,]+\s*,\s*\w")  # "Pine, Ana", or "Ana, PhD": who knows
+_JOINERS = "\u200c\u200d"  # stand inside Persian and Indic names
 _EDGE = " \t.,;:!?\"'`´‘’“”()*~^_-+="
 _BIDI = dict.fromkeys([0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
@@ -148,7 +150,7 @@ def token_values(personal: Mapping[str, str], unsubscribe_url: str) -> dict[str,
 
 def one_line(name: str) -> str:
     """A name without line breaks and other control characters (edX case E20), direction overrides taken out."""
-    return " ".join("".join(c if c.isprintable() else " " for c in name.translate(_BIDI)).split())
+    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in name.translate(_BIDI)).split())
 
 
 def first_name(name: str) -> str:
@@ -158,7 +160,7 @@ def first_name(name: str) -> str:
     Latin letters is used whole. What looks like an address, a link or a number is no name.
     """
     whole = one_line(name)
-    if not whole or _NOT_A_NAME.search(whole.lstrip(_EDGE)):
+    if _FAMILY_NAME_FIRST.match(whole) or _NOT_A_NAME.search(whole.lstrip(_EDGE)):
         return ""
     words = [word.strip(_EDGE) for word in whole.replace(",", " ").split()]
     words = [word for word in words if word and word.casefold() not in _TITLES]
@@ -174,4 +176,4 @@ def first_name(name: str) -> str:
 
 def _is_name_sign(sign: str) -> bool:
     """Letters and their marks of any script, and what stands inside names: O'Brien, Jean-Luc, J.P."""
-    return unicodedata.category(sign)[0] in "LM" or sign in "'’ʻʼ`´.-‐·"
+    return unicodedata.category(sign)[0] in "LM" or sign in "'’ʻʼ`´.-‐·" + _JOINERS

@@ -66,12 +66,13 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = dict(_leaves(before)), dict(_leaves(json.loads(to_json(now))))
     found = []
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) == new.get(key):
+        was, is_now = _shown(old.get(key)), _shown(new.get(key))
+        if was == is_now:
             continue
         if key.startswith("templates."):
             found.append(f"template {key.removeprefix('templates.')} was edited")
         else:
-            found.append(f"{key}: was {_shown(old.get(key))}, now {_shown(new.get(key))}")
+            found.append(f"{key}: was {was}, now {is_now}")
     return found
 
 

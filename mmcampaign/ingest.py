@@ -63,9 +63,10 @@ def ingest(
     """Read files, and the files of folders and of the folders in them.
 
     ``on_file`` hears of each file when it is done, ``on_rows`` of rows as they are read. Raises InputError when there
-    is nothing to read, and UnavailableError when the database or the disk gives up: files reported until then are in,
-    the others are not, and the same command goes on with them.
+    is nothing to read or no such program, and UnavailableError when the database or the disk gives up: files reported
+    until then are in, the others are not, and the same command goes on with them.
     """
+    _require_known(only_program, programs)
     found = find_files(paths)
     sync_programs(store, programs)
     reading = Reading(store=store, programs=tuple(programs), only_program=only_program, now=now, on_rows=on_rows)
@@ -76,6 +77,16 @@ def ingest(
         results[path] = _result(path, entry)
         on_file(results[path])
     return IngestResult(files=tuple(results[path] for path in found), changes=changes)
+
+
+def _require_known(only_program: str | None, programs: Sequence[Program]) -> None:
+    known = [program.code for program in programs]
+    if only_program is not None and only_program not in known:
+        raise InputError(
+            f"There is no program {only_program}; configured are: {', '.join(known) or 'none'}.",
+            unchanged="Nothing was ingested.",
+            todo="Name one of them, or add it to config.toml.",
+        )
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:

@@ -94,9 +94,11 @@ class Reading:
     def _read_open(
         self, file: BinaryIO, entry: ImportEntry, name: ExportName, course: Course | None
     ) -> tuple[ImportEntry, Changes]:
-        if name.refused or name.ignored:
-            return self._logged(_refused(entry, name.refused) if name.refused else _ignored(entry, name.ignored, file))
-        assert course is not None
+        if name.refused:
+            return self._logged(_refused(entry, name.refused))
+        if name.ignored:
+            return self._logged(_ignored(entry, name.ignored, file))
+        assert course is not None  # a report of no configured course was refused by its name
         with self.store.read() as connection:
             twin = find_read(connection, entry)
         if twin is not None:
@@ -194,14 +196,22 @@ def _require_unchanged(before: os.stat_result, after: os.stat_result) -> None:
 def _ignored(entry: ImportEntry, why: str, file: BinaryIO) -> ImportEntry:
     """A file that is not needed; unless its first line shows a report whose name a person has changed."""
     if entry.kind == GRADE_ERRORS:
-        missing = _learners(count_records(file))
-        warning = f"The grades of {missing} are missing: edX could not grade them."
-        return replace(entry, reason=why, warnings=(warning,))
+        return replace(entry, reason=why, warnings=tuple(_missing_grades(file)))
     kind = sniff_kind(file) if entry.kind == UNKNOWN else UNKNOWN
     if kind not in REPORTS:
         return replace(entry, reason=why)
     entry = replace(entry, kind=kind)
     return _refused(entry, "The name does not say which course run it is of. Give it back the name edX gave it.")
+
+
+def _missing_grades(file: BinaryIO) -> Iterator[str]:
+    try:
+        number = count_records(file)
+    except InputError:
+        yield "Grades are missing, of how many learners is not known: the list is damaged."
+        return
+    if number:
+        yield f"The grades of {_learners(number)} are missing: edX could not grade them."
 
 
 def _refused(entry: ImportEntry, why: str) -> ImportEntry:

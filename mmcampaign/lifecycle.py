@@ -9,11 +9,12 @@ MAX_ATTEMPTS = 5
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 300.0
 
+# From approved or paused straight to finished: everything open was suppressed, too late, or settled by hand.
 ALLOWED: dict[CampaignState, frozenset[CampaignState]] = {
     CampaignState.PLANNED: frozenset({CampaignState.APPROVED, CampaignState.CANCELLED}),
-    CampaignState.APPROVED: frozenset({CampaignState.SENDING, CampaignState.CANCELLED}),
+    CampaignState.APPROVED: frozenset({CampaignState.SENDING, CampaignState.FINISHED, CampaignState.CANCELLED}),
     CampaignState.SENDING: frozenset({CampaignState.PAUSED, CampaignState.FINISHED, CampaignState.CANCELLED}),
-    CampaignState.PAUSED: frozenset({CampaignState.SENDING, CampaignState.CANCELLED}),
+    CampaignState.PAUSED: frozenset({CampaignState.SENDING, CampaignState.FINISHED, CampaignState.CANCELLED}),
     CampaignState.FINISHED: frozenset(),
     CampaignState.CANCELLED: frozenset(),
 }

@@ -81,6 +81,12 @@ class Case:
     enrollment: Enrollment
     next_course: Course | None
 
+    @property
+    def coming_enrollment(self) -> Enrollment | None:
+        """The learner in the run of the next course that mail invites to."""
+        coming = self.next_course.coming_run if self.next_course else None
+        return self.candidate.enrollment(self.next_course, coming.run) if self.next_course and coming else None
+
 
 def certificates_earned(program: Program, candidate: Candidate) -> int:
     return sum(candidate.has_certificate(course) for course in program.series)
@@ -162,9 +168,8 @@ def _next_run_closed(case: Case) -> Seen:
 def _already_enrolled_next(case: Case) -> Seen:
     if case.next_course is None or case.next_course.coming_run is None:
         return True, "no coming run is configured"
-    run = case.next_course.coming_run.run
-    name = case.next_course.instance(run)
-    coming = case.candidate.enrollment(case.next_course, run)
+    name = case.next_course.instance(case.next_course.coming_run.run)
+    coming = case.coming_enrollment
     if coming is None or coming.enrollment_status == "unenrolled":
         return True, f"not enrolled in {name}"
     return coming.track not in PAID_TRACKS, f"enrolled in {name} on track {coming.track or 'not known'}"
@@ -213,7 +218,10 @@ def _recently_mailed(case: Case) -> Seen:
 
 @dataclass(frozen=True)
 class Rule:
-    """A reason to leave a learner out, where it applies, and what to name as the source of what was seen."""
+    """A reason to leave a learner out, where it applies, and what to name as the source of what was seen.
+
+    The sources ``report`` and ``coming report`` stand for the file that the enrollment was read from.
+    """
 
     code: Reason
     look: Callable[[Case], Seen]
@@ -222,8 +230,8 @@ class Rule:
 
     def check(self, case: Case) -> Check:
         passed, seen = self.look(case)
-        source = case.enrollment.source if self.source == "report" else self.source
-        return Check(rule=self.code, passed=passed, seen=seen, source=source)
+        read = {"report": case.enrollment, "coming report": case.coming_enrollment}.get(self.source)
+        return Check(rule=self.code, passed=passed, seen=seen, source=read.source if read else self.source)
 
 
 _UPGRADE = frozenset({Cohort.AUDIT_UPGRADE})
@@ -241,7 +249,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.PAID_TRACK, _paid_track, "report", _UPGRADE),
     Rule(Reason.UPGRADE_CLOSED, _upgrade_closed, "config.toml: upgrade_deadline", _UPGRADE),
     Rule(Reason.NEXT_RUN_CLOSED, _next_run_closed, "config.toml: coming_run", _CONTINUE),
-    Rule(Reason.ALREADY_ENROLLED_NEXT, _already_enrolled_next, "report", _CONTINUE),
+    Rule(Reason.ALREADY_ENROLLED_NEXT, _already_enrolled_next, "coming report", _CONTINUE),
     Rule(Reason.REPORT_INCOMPLETE, _report_incomplete, "report", _UPGRADE),
     Rule(Reason.CONSENT_REFUSED, _consent_refused, "edX opt-in list"),
     Rule(Reason.CONSENT_MISSING, _consent_missing, "edX opt-in list"),

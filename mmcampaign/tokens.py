@@ -28,6 +28,6 @@ def read(token: str, key: str) -> str | None:
         raw = base64.urlsafe_b64decode(token.encode("ascii", "strict"))
     except (ValueError, UnicodeEncodeError):
         return None
-    if len(raw) != 24 or not key or not hmac.compare_digest(raw[8:], _mac(key, raw[:8])):
+    if len(token) != 32 or len(raw) != 24 or not key or not hmac.compare_digest(raw[8:], _mac(key, raw[:8])):
         return None
     return raw[:8].hex()

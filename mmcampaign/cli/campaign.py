@@ -4,7 +4,7 @@ import signal
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -174,13 +174,16 @@ def send(
 
     app = shell_of(ctx).open(today)
     request = SendRequest(campaign=campaign, backend=backend, limit=limit)
-    with _stop_on_interrupt() as stop, _sending_progress() as (begin, update):
+    stop = Event()
+    with ExitStack() as while_sending:
+        shown: list[Callable[[int], None]] = []
 
         def confirm(row: "CampaignRow", number: int) -> None:
             _confirm(row, number, backend or app.settings.mail.backend, yes, expect)
-            begin(number)
+            while_sending.enter_context(_interrupt_asks(stop))
+            shown.append(while_sending.enter_context(progress("Sending", number)))
 
-        done, result = run(app, request, confirm=confirm, on_progress=update, stop=stop)
+        done, result = run(app, request, confirm=confirm, on_progress=lambda run: shown[0](run.done), stop=stop)
     if as_json:
         print_json({"campaign": done.id, "state": done.state, **{key: done.ledger[key] for key in LEDGER}})
     else:
@@ -190,22 +193,8 @@ def send(
 
 
 @contextmanager
-def _sending_progress() -> Iterator[tuple[Callable[[int], None], Callable[["Run"], None]]]:
-    """A progress bar that begins once the number is confirmed."""
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-        shown: list[Callable[[int], None]] = []
-        yield (
-            lambda number: shown.append(stack.enter_context(progress("Sending", number))),
-            lambda run: shown[0](run.done),
-        )
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[Event]:
+def _interrupt_asks(stop: Event) -> Iterator[None]:
     """Ctrl-C once finishes what is in flight; twice stops now."""
-    stop = Event()
 
     def ask(_signal: int, _frame: object) -> None:
         if stop.is_set():
@@ -215,7 +204,7 @@ def _stop_on_interrupt() -> Iterator[Event]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -244,7 +233,13 @@ def _confirm(campaign: "CampaignRow", number: int, backend: str, yes: bool, expe
     say(f"Campaign {campaign.id}, {campaign.name}: {number:,} emails through the {backend} backend.")
     if gone:
         say(f"{gone:,} were sent before and are not written to again.")
-    typed = typer.prompt("Type the number of emails to send them, anything else to stop", err=True, default="")
+    try:
+        typed = typer.prompt(
+            "Type the number of emails to send them, anything else to stop", err=True, default="", show_default=False
+        )
+    except typer.Abort:  # Ctrl-C or Ctrl-D
+        typed = ""
+        say()
     if typed.replace(",", "").strip() != str(number):
         raise RefusedError("Not confirmed.", unchanged="Nothing was sent.", todo=f"mmcampaign send {campaign.id}")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmcampaign.app import App
 
 PLAIN_PROGRESS_SECONDS = 10.0
+NUMBERS_AS_NAMES = frozenset({"id", "campaign", "student_id"})  # typed again elsewhere: no thousands separators
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Today = Annotated[
@@ -80,7 +81,13 @@ def _plain(value: object) -> object:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """A table: folded to the terminal's width there, whole lines of aligned columns in a pipe."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [
+        [
+            str(value) if {column, row[0]} & NUMBERS_AS_NAMES else _cell(value)
+            for column, value in zip(columns, row, strict=True)
+        ]
+        for row in rows
+    ]
     if sys.stdout.isatty():
         _rich_table(columns, cells, title)
         return

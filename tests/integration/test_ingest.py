@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import subprocess
 import sys
 import textwrap
@@ -231,6 +230,23 @@ def test_e30_an_unknown_track_is_stored_and_reported(store: Store, folder: Folde
     assert statuses(store) == {1: "passed_not_eligible"}
 
 
+@pytest.mark.parametrize(
+    ("rows", "cut", "warned"),
+    [(2, 0, "The grades of 2 learners are missing"), (0, 0, ""), (2, 3, "of how many learners is not known")],
+    ids=["counted", "none", "cut off"],
+)
+def test_e32_the_list_of_missing_grades(store: Store, folder: Folder, rows: int, cut: int, warned: str) -> None:
+    listed = [[number, f"learner{number}", "broken\r\ntree"] for number in range(rows)]
+    path = folder.write(
+        f"{ONE.prefix}_1T2019_grade_report_err_2019-01-01-0000.csv", ["Student ID", "Username", "Error"], *listed
+    )
+    path.write_bytes(path.read_bytes()[: -cut or None])
+    file = only(read(store, path))
+    assert (file.status, file.rows) == (FileStatus.IGNORED, 0)
+    assert warned in " ".join(file.warnings)
+    assert bool(file.warnings) is bool(warned)
+
+
 # People
 
 
@@ -358,6 +374,12 @@ def test_only_one_program(store: Store, folder: Folder) -> None:
     assert [file.status for file in read(store, folder.path).files] == ["loaded", "duplicate"]
 
 
+def test_an_unknown_program_is_said_so(store: Store, folder: Folder) -> None:
+    folder.grades("2019-01-01-0000", graded(1))
+    with pytest.raises(InputError, match="There is no program porg; configured are: prog, other"):
+        read(store, folder.path, only_program="porg")
+
+
 def test_folders_are_read_one_level_deep_without_hidden_files(store: Store, folder: Folder) -> None:
     path = folder.grades("2019-01-01-0000", graded(1))
     (folder.path / "sub").mkdir()
@@ -383,12 +405,15 @@ def test_nothing_to_read(store: Store, folder: Folder, tmp_path: Path) -> None:
         read(store, tmp_path / "empty")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads every file")
-def test_an_unreadable_file_is_refused(store: Store, folder: Folder) -> None:
-    path = folder.grades("2019-01-01-0000", graded(1))
-    path.chmod(0)
-    file = only(read(store, path))
-    assert (file.status, file.reason) == (FileStatus.REFUSED, "The file cannot be read: Permission denied.")
+def test_a_file_that_cannot_be_read_is_refused(store: Store, folder: Folder) -> None:
+    first, second = (folder.grades("2019-01-01-0000", graded(1), run=run) for run in ("1T2018", "1T2019"))
+
+    def take_away(_: FileResult) -> None:
+        second.unlink(missing_ok=True)
+
+    files = read(store, first, second, on_file=take_away).files
+    assert [file.status for file in files] == ["loaded", "refused"]
+    assert files[1].reason == "The file cannot be read: No such file or directory."
 
 
 def test_rows_are_reported_as_they_are_read(store: Store, folder: Folder) -> None:

@@ -100,7 +100,7 @@ def test_without_a_verified_only_report_a_missing_grade_is_no_trigger():
     ("enrollments", "following"),
     [
         pytest.param([certified(1)], "river2x", id="the second after the first"),
-        pytest.param([certified(2)], "river1x", id="the first was skipped"),
+        pytest.param([certified(1), certified(3)], "river2x", id="the second was skipped"),
         pytest.param([certified(1), certified(2)], "river3x", id="the last one left"),
         pytest.param([certified(1), certified(2), certified(3)], None, id="nothing left"),
         pytest.param([certified(2), certified(3), make_enrollment(1)], None, id="only the trigger itself is left"),
@@ -113,6 +113,11 @@ def test_next_course(enrollments: list[Enrollment], following: str | None):
     program = make_program()
     found = next_course(program, make_candidate(*enrollments), program.series[0])
     assert (found.code if found else None) == following
+
+
+def test_next_course_may_come_before_the_trigger():
+    [decision] = decide(make_program(), make_candidate(certified(2)), make_policy())
+    assert decision.next_course == make_course(1)
 
 
 def test_audit_upgrade_with_only_the_trigger_left_is_chosen_without_a_next_course():

@@ -258,7 +258,8 @@ def test_a_long_subject_folds_at_spaces_and_stays_readable() -> None:
     [
         pytest.param({"to_email": "ann@example.org\r\nBcc: x@y.z"}, id="line break in the address"),
         pytest.param({"to_email": "ann@example.org>, <x@y.z"}, id="two addresses"),
-        pytest.param({"to_email": "ann@exämple.org"}, id="address not ASCII"),
+        pytest.param({"to_email": "zoë@example.org"}, id="local part not ASCII"),
+        pytest.param({"to_email": "ann@ü..org"}, id="impossible domain"),
         pytest.param({"to_email": ""}, id="no address"),
         pytest.param({"unsubscribe_url": "https://x.y/a b"}, id="space in the URL"),
         pytest.param({"unsubscribe_url": "https://x.y/>"}, id="bracket in the URL"),
@@ -272,6 +273,10 @@ def test_a_long_subject_folds_at_spaces_and_stays_readable() -> None:
 def test_what_cannot_stand_in_a_header_is_refused(fact: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"cannot stand in a mail header|needs a time zone"):
         compose(**fact)
+
+
+def test_an_international_domain_is_written_in_ascii() -> None:
+    assert parse(compose(to_email="ann@exämple.org"))["To"].addresses[0].addr_spec == "ann@xn--exmple-cua.org"
 
 
 def test_a_sender_may_have_a_name_in_any_script() -> None:
