@@ -131,7 +131,7 @@ def _encoded_value(value: str) -> str:
 
 def mailbox(name: str, address: str) -> str:
     """``name <address>`` for From, To and Reply-To; the address alone when there is no name (RFC 5322 3.4)."""
-    address = _checked(_ADDRESS, _in_ascii(address), "address")
+    address = _checked(_ADDRESS, ascii_address(address), "address")
     name = one_line(name)
     if not name:
         return address
@@ -142,7 +142,7 @@ def mailbox(name: str, address: str) -> str:
     return f"{name} <{address}>"
 
 
-def _in_ascii(address: str) -> str:
+def ascii_address(address: str) -> str:
     """An international domain in its ASCII form (RFC 5890): a header holds no other without SMTPUTF8."""
     if address.isascii():
         return address

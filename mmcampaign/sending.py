@@ -22,7 +22,7 @@ from mmcampaign.delivery import Backend
 from mmcampaign.errors import RefusedError, UnavailableError
 from mmcampaign.frozen import sender_of
 from mmcampaign.lifecycle import settle
-from mmcampaign.mime import Composer
+from mmcampaign.mime import Composer, ascii_address
 from mmcampaign.model import Batch, CampaignState, MessageStatus, Outcome, Outgoing, Receipt, Sender, Shape
 from mmcampaign.pace import Pace
 from mmcampaign.store import campaigns, outbox
@@ -302,7 +302,7 @@ def outgoing_message(message: Claimed, campaign: int, sender: Sender, composer: 
         message_id=message.message_id,
         campaign_id=campaign,
         to_name=message.personal["name"],
-        to_email=message.email,
+        to_email=ascii_address(message.email),
         subject=message.subject,
         unsubscribe_url=message.unsubscribe_url,
         values=values,
