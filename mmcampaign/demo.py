@@ -30,7 +30,7 @@ def run_demo(
     Raises InputError when ``folder`` holds anything that a demo did not write.
     """
     _prepare(folder, today)
-    app = open_app(folder / "config.toml", {}, cwd=folder, today=today, actor="demo")
+    app = open_app(folder / "config.toml", {}, cwd=Path.cwd(), today=today, actor="demo")
     try:
         return _main_job(app, folder, learners, seed, say)
     finally:

@@ -1,5 +1,6 @@
 """The command line: parses, calls a use case, prints. One file per noun; heavy imports happen inside commands."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -54,3 +55,13 @@ def main() -> None:
         app()
     except Exception as error:
         sys.exit(report_error(error, debug="--debug" in sys.argv, as_json="--json" in sys.argv))
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """A reader that left early (``| head``) is no trouble worth telling of."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmcampaign.cli.shell import Campaign, Json, Program, Today, print_json, print_table, progress, say, shell_of
+from mmcampaign.cli.shell import Campaign, Json, Program, Today, print_json, print_table, progress, say, shell_of, short
 from mmcampaign.errors import RefusedError
 from mmcampaign.model import Cohort
 
@@ -71,7 +71,7 @@ def preview(
     else:
         columns = ("shape", "learners", "subject")
         print_table(columns, [[email[column] for column in columns] for email in emails])
-        typer.echo(str(made.files.index))
+        typer.echo(short(made.files.index))
     if made.remark:
         say(made.remark)
     if show:
@@ -119,7 +119,7 @@ def dry_run(
         f"{campaign.considered:,} considered = {campaign.chosen:,} recipients + {campaign.excluded:,} left out; "
         f"{result.shapes} shapes of email."
     )
-    typer.echo(f"Campaign {campaign.id} is planned. Nothing was sent. Its report: {result.files.report}")
+    typer.echo(f"Campaign {campaign.id} is planned. Nothing was sent. Its report: {short(result.files.report)}")
     if campaign.chosen:
         say(f"Next: read the report, then: mmcampaign approve {campaign.id}")
 

@@ -1,5 +1,6 @@
 """Commands over the cohorts: who is in, who is out and why."""
 
+import re
 from collections import Counter
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ from mmcampaign.model import Cohort
 
 AnyCohort = Annotated[Cohort | None, typer.Argument(metavar="[audit-upgrade|continue]", help="One cohort only.")]
 SHOWN_ON_SCREEN = 20
+TRIGGER_CHECKS = frozenset({"current_run", "passing_grade", "certificate"})
+EXPORT_NAME = re.compile(r".*_(grade_report|student_profile_info)_(\d{4}-\d\d-\d\d).*")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -87,11 +90,24 @@ def explain(
         return
     typer.echo(f"{candidate.learner.name or '(no name)'}, edX user {candidate.learner.student_id}")
     print_table(("course", "status", "track", "run"), [tuple(c.values()) for c in completions])
-    for decision in decisions:
-        verdict = "chosen" if decision["chosen"] else f"left out: {decision['reason']}"
-        title = f"{decision['trigger_course']}: {decision['cohort'] or 'no cohort'}, {verdict}"
-        rows = [("ok" if r["passed"] else "NO", r["rule"], r["seen"], r["source"]) for r in decision["rules"]]
-        print_table(("", "rule", "seen", "source"), rows, title=title)
+    for course, decision, checks in found:
+        print_table(
+            ("", "rule", "seen", "source"), [_ladder_row(decision, c) for c in checks], title=_verdict(course, decision)
+        )
+
+
+def _verdict(course: Any, decision: Any) -> str:
+    if decision is None:
+        return f"{course.code}: no reason to write"
+    return f"{course.code}: {decision.cohort}, " + ("chosen" if decision.chosen else f"left out: {decision.reason}")
+
+
+def _ladder_row(decision: Any, check: Any) -> tuple[str, ...]:
+    """One rule on the screen. What only describes the trigger speaks neither for nor against."""
+    mark = "ok" if check.passed else "NO"
+    if decision is not None and check.rule in TRIGGER_CHECKS:
+        mark = ""
+    return mark, str(check.rule), check.seen, EXPORT_NAME.sub(r"\1 of \2", check.source)
 
 
 def _decision_json(course: Any, decision: Any, checks: Any) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import typer
 from mmcampaign.cli.shell import Json, Program, print_json, print_table, progress, say, shell_of
 from mmcampaign.errors import InputError
 
+LISTED_WHOLE = 30  # of a larger folder only the files worth a look are listed
+
 
 def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: mmcampaign ingest ~/Downloads/edx")(ingest)
@@ -56,7 +58,11 @@ def ingest(
 
 def _print_files(files: list[dict[str, Any]], changes: dict[str, int]) -> None:
     columns = ("file", "status", "rows", "rejected")
-    print_table(columns, [(f["name"], f["status"], f["rows"], f["rejected"]) for f in files])
+    worth_a_look = [f for f in files if f["status"] in ("refused", "superseded") or f["rejected"] or f["warnings"]]
+    listed = files if len(files) <= LISTED_WHOLE else worth_a_look
+    print_table(columns, [(f["name"], f["status"], f["rows"], f["rejected"]) for f in listed])
+    if len(listed) < len(files):
+        say(f"... and {len(files) - len(listed)} more with nothing to remark (mmcampaign imports lists all)")
     for file in files:
         for warning in file["warnings"]:
             say(f"{file['name']}: {warning}")

@@ -67,6 +67,12 @@ def say(text: str = "") -> None:
     typer.echo(text, err=True)
 
 
+def short(path: Path) -> str:
+    """A path as it is typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def print_json(document: object) -> None:
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_plain))
 
@@ -92,7 +98,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         _rich_table(columns, cells, title)
         return
     if title:
-        typer.echo(title)
+        typer.echo(f"\n{title}")
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
     for line in [list(columns), *cells]:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

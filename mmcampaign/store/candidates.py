@@ -78,7 +78,10 @@ def candidates_by_id(
     if hidden is None:
         hidden = _hidden_runs(connection, program)
     people = connection.execute(select(learners).where(learners.c.student_id.in_(ids)).order_by("student_id")).all()
-    keys = {row.email_key: row.student_id for row in people if row.email_key}
+    keys: dict[str, list[int]] = defaultdict(list)
+    for row in people:
+        if row.email_key:
+            keys[row.email_key].append(row.student_id)
     enrolled, completed = _enrollments(connection, program, ids), _completions(connection, program, ids)
     history = _history(connection, ids, keys, lens)
     twins = _twins(connection, ids)
@@ -172,7 +175,7 @@ def _completions(connection: Connection, program: Program, ids: list[int]) -> Fa
     return found
 
 
-def _history(connection: Connection, ids: list[int], keys: Mapping[str, int], lens: Lens) -> Facts:
+def _history(connection: Connection, ids: list[int], keys: Mapping[str, list[int]], lens: Lens) -> Facts:
     """What went out, or may have, to these people or to their mailboxes; a campaign that is being sent counts whole."""
     gone = messages.c.status.in_([MessageStatus.ACCEPTED, MessageStatus.UNKNOWN, MessageStatus.SENDING])
     on_its_way = and_(
@@ -191,7 +194,7 @@ def _history(connection: Connection, ids: list[int], keys: Mapping[str, int], le
     found = defaultdict(list)
     for row in connection.execute(query):
         past = _past_message(row, lens.zone)
-        for student_id in {row.learner_id, keys.get(row.email_key, row.learner_id)}:
+        for student_id in {row.learner_id, *keys.get(row.email_key, ())}:
             found[student_id].append(past)
     return found
 

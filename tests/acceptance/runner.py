@@ -55,7 +55,9 @@ class Cli:
     def with_env(self, **values: str) -> "Cli":
         return replace(self, env={**self.env, **values})
 
-    def __call__(self, *words: object, code: int | None = 0, typed: str | None = None, personal: bool = False) -> Result:
+    def __call__(
+        self, *words: object, code: int | None = 0, typed: str | None = None, personal: bool = False
+    ) -> Result:
         """Run to the end. ``code`` is the exit code it must have (None: any); ``typed`` is what stdin holds."""
         process = self.start(*words, stdin=subprocess.PIPE if typed else subprocess.DEVNULL)
         out, err = process.communicate(typed.encode() if typed else None, timeout=LONGEST_SECONDS)

@@ -18,7 +18,7 @@ from mmcampaign import __version__
 from mmcampaign.cli import app
 from tests.acceptance.conftest import World
 from tests.acceptance.runner import Cli
-from tests.acceptance.worlds import STAMP, Person, configure, people, write_reports
+from tests.acceptance.worlds import STAMP, Person, people, write_reports
 
 SAMPLES = Path(__file__).parents[1] / "data" / "edx-samples" / "downloads"
 FILE_KEYS = {"name", "kind", "program", "course", "run", "exported_at", "status", "rows", "accepted", "rejected"}
@@ -78,7 +78,7 @@ def test_samples_are_read_with_the_keys_of_the_contract(world: World) -> None:
 
 def test_the_way_from_files_to_history_has_the_keys_of_the_contract(world: World) -> None:
     cli = world("small")
-    write_reports(cli.folder / "downloads", [*people(12), Person(number=1, email=""), Person(number=-4)])
+    write_reports(cli.folder / "downloads", [*people(12), Person(number=-4)])
     read = cli.json("ingest", "downloads", code=1)  # a row is refused
     assert sum(file["rejected"] for file in read["files"]) > 0
     assert all(file["accepted"] + file["rejected"] == file["rows"] for file in read["files"])
@@ -104,7 +104,9 @@ def test_the_way_from_files_to_history_has_the_keys_of_the_contract(world: World
         assert all(rule.keys() >= {"rule", "passed", "seen", "source"} for rule in found["decisions"][0]["rules"])
 
     emails = cli.json("preview", "river", "--out", "looked-at")["emails"]
-    assert all(email.keys() >= {"student_id", "shape", "subject", "html", "text", "eml", "learners"} for email in emails)
+    assert all(
+        email.keys() >= {"student_id", "shape", "subject", "html", "text", "eml", "learners"} for email in emails
+    )
     assert all((cli.folder / email[kind]).is_file() for email in emails for kind in ("html", "text", "eml"))
     assert sum(email["learners"] for email in emails) == len(cohort["chosen"])
     alone = cli.json("preview", "river", "--learner", "1001")["emails"]
@@ -161,7 +163,8 @@ def test_the_demo_runs_the_main_job_of_every_program(world: World) -> None:
     made = json.loads((cli.folder / "demo.json").read_text(encoding="utf-8"))
     assert made.keys() >= {"dir", "learners", "campaigns"}
     assert [row["program"] for row in made["campaigns"]] == ["buslead", "corpinn", "engy", "lgdm"]
-    assert sum(row["accepted"] for row in made["campaigns"]) > 20
+    assert sum(row["accepted"] for row in made["campaigns"]) > 10
+    assert {row["state"] for row in made["campaigns"]} <= {"finished", "planned"}
     inside = Cli(folder=cli.folder / "here")
     status = {row["campaign"]: row for row in inside.json("status")["campaigns"]}
     for row in made["campaigns"]:
@@ -202,8 +205,8 @@ def test_the_report_has_the_same_columns_and_rows_in_every_format(world: World) 
     sheet = next(sheet for sheet in book.worksheets if sheet["A1"].value == "student_id")
     as_xlsx = [[cell.value for cell in row] for row in sheet.iter_rows()]
     assert as_csv[0] == list(as_json[0]) == as_xlsx[0] == REPORT_COLUMNS
-    rows = [[str(value) for value in row.values()] for row in as_json]
-    assert [[str(cell) for cell in row] for row in as_csv[1:]] == rows
+    rows = [["" if value is None else str(value) for value in row.values()] for row in as_json]
+    assert as_csv[1:] == rows
     assert [["" if cell is None else str(cell) for cell in row] for row in as_xlsx[1:]] == rows
     assert len(rows) == 16
     order = [(-row["no_certificate_eligible"], row["student_id"]) for row in as_json]
@@ -243,7 +246,7 @@ def test_words_that_are_no_command(tmp_path: Path) -> None:
     assert "dry-run" in bare.out + bare.err
     assert "Did you mean 'status'?" in cli("staus", code=2).err
     assert "Did you mean" in cli("dryrun", code=2).err
-    assert "--today" in cli("cohort", "river", "--today", "tomorrow", code=2).err
+    assert "is not a day" in cli("cohort", "river", "--today", "tomorrow", code=2).err
     assert "--as" in cli("resolve", 1, code=2).err
     for wrong in (("send", "first"), ("send", 1, "--expect", -1), ("dry-run", "x", "--limit", 0), ("cohort", "x", "y")):
         assert "Usage:" in cli(*wrong, code=2).err
@@ -315,14 +318,11 @@ def test_a_reader_that_leaves_early_hears_no_complaint(world: World) -> None:
 
 
 def test_exit_codes(world: World) -> None:
-    """0, 1, 2 and 3 here, on one world; 4 and 130 need trouble and stand with the crashes."""
+    """0, 1, 2 and 3 on one world; 4 and 130 need trouble and are met in test_crash.py and test_bad_input.py."""
     cli = world("small planned")
     cli("status", code=0)
     cli("status", 9, code=2)
     cli("send", 1, "--yes", "--expect", 12, code=3)
-    configure(cli.folder, backend='"fax"')
-    assert "There is no backend 'fax'" in cli("status", code=2).said or True
-    broken = cli.folder / "downloads" / f"NordX_RIVER1x_1T2026_grade_report_{STAMP:%Y-%m-%d}-2359.csv"
-    broken.write_text("<html>Service unavailable</html>", encoding="utf-8")
-    configure(cli.folder, backend='"file"')
+    page = cli.folder / "downloads" / f"NordX_RIVER1x_1T2026_grade_report_{STAMP:%Y-%m-%d}-2359.csv"
+    page.write_text("<html>Service unavailable</html>", encoding="utf-8")
     assert "refused" in cli("ingest", "downloads", code=1).out

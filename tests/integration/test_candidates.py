@@ -1,0 +1,242 @@
+"""What the rules look at is read as it was written, on both engines, and nobody with a trigger is missed."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from mmcampaign.addresses import address_problem
+from mmcampaign.cohorts import decide
+from mmcampaign.model import CampaignState, Cohort, MessageStatus, PastMessage, Status
+from mmcampaign.rules import Candidate
+from mmcampaign.store import candidates as module
+from mmcampaign.store.candidates import Lens, candidates_by_id, find_learner, read_candidates
+from mmcampaign.store.engine import Store
+from mmcampaign.store.tables import imports
+from tests.builders import (
+    EXPORTED,
+    NOW,
+    RUN,
+    certified,
+    make_candidate,
+    make_enrollment,
+    make_learner,
+    make_policy,
+    make_program,
+)
+from tests.ledgers import add_campaign, add_message
+from tests.worlds import fill, put
+
+LENS = Lens(zone=ZoneInfo("Australia/Brisbane"), check_address=address_problem)
+HIDDEN = frozenset({f"NX_RIVER1x_{RUN}"})
+
+
+def read(store: Store, **lens: Any) -> dict[int, Candidate]:
+    with store.read() as connection:
+        found = list(read_candidates(connection, make_program(), replace(LENS, **lens)))
+    assert [c.learner.student_id for c in found] == sorted(c.learner.student_id for c in found)
+    return {candidate.learner.student_id: candidate for candidate in found}
+
+
+def test_candidates_come_back_as_they_were_written(store: Store):
+    written = [
+        make_candidate(learner=make_learner(1)),
+        make_candidate(certified(1), make_enrollment(2, grade=None, track=""), learner=make_learner(2, name="山田 太郎")),
+        make_candidate(make_enrollment(1), certified("rivercapx"), learner=make_learner(3, name="", country="")),
+        make_candidate(learner=make_learner(4), suppression="bounced", consent="granted"),
+        make_candidate(make_enrollment(1, run="1T2020", grade=0.1), certified(1), learner=make_learner(5)),
+        make_candidate(learner=make_learner(6, email="not an address"), address_problem=address_problem("x")),
+    ]
+    fill(store, written)
+    assert read(store) == {candidate.learner.student_id: candidate for candidate in written}
+
+
+@pytest.mark.parametrize(
+    ("enrollment", "found"),
+    [
+        pytest.param(make_enrollment(1, grade=0.65), True, id="exactly at the passing grade"),
+        pytest.param(make_enrollment(1, grade=0.6499), False, id="below the passing grade"),
+        pytest.param(make_enrollment(1, grade=None), False, id="no grade"),
+        pytest.param(certified(1, grade=0.1), True, id="certified below the passing grade"),
+        pytest.param(certified(1, grade=None, status=Status.ELIGIBLE), True, id="eligible"),
+        pytest.param(make_enrollment(1, run="1T2020"), False, id="an older run"),
+        pytest.param(make_enrollment("rivercapx"), False, id="the capstone"),
+        pytest.param(make_enrollment(1, track="verified"), True, id="paid and passed: left out with a reason"),
+    ],
+)
+def test_sql_finds_exactly_those_with_a_trigger(store: Store, enrollment: Any, found: bool):
+    candidate = make_candidate(enrollment)
+    fill(store, [candidate])
+    assert bool(read(store)) is found
+    assert bool(decide(make_program(), candidate, make_policy())) is found
+
+
+def test_audit_learners_whom_a_verified_only_report_hides_are_found(store: Store):
+    hidden = make_candidate(make_enrollment(1, grade=None), learner=make_learner(1), hidden_runs=HIDDEN)
+    paid = make_candidate(make_enrollment(1, grade=None, track="verified"), learner=make_learner(2), hidden_runs=HIDDEN)
+    fill(store, [hidden, paid])
+    assert read(store) == {1: hidden}
+
+
+def test_a_newer_report_with_every_track_takes_the_hint_away(store: Store):
+    hidden = make_candidate(make_enrollment(1, grade=None), hidden_runs=HIDDEN)
+    fill(store, [hidden])
+    with store.write() as connection:
+        connection.execute(imports.update().values(status="superseded"))
+    assert read(store) == {}
+
+
+def test_many_learners_are_read_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "CHUNK", 3)
+    fill(store, [make_candidate(learner=make_learner(number)) for number in range(1, 9)])
+    assert list(read(store)) == list(range(1, 9))
+
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "retired"),
+    [
+        pytest.param({}, False, id="a live account"),
+        pytest.param({"retired": True}, True, id="deleted (E42)"),
+        pytest.param({"email": "retired__user_0a1b@retired.invalid"}, True, id="waiting for deletion (E41)"),
+        pytest.param({"email": "Retired__User_0A1B@Retired.Invalid"}, True, id="whatever the case"),
+        pytest.param({"email": "retired__user_x@mail.example"}, False, id="only the first half alike"),
+    ],
+)
+def test_retired(store: Store, changes: dict[str, Any], retired: bool):
+    fill(store, [make_candidate(learner=make_learner(1, **changes))])
+    assert read(store)[1].learner.retired is retired
+
+
+@pytest.mark.parametrize("newer", [1, 2])
+def test_of_two_ids_with_one_address_the_newer_has_it(store: Store, newer: int):
+    """edX case E34, whatever the case of the letters."""
+    with store.write() as connection:
+        for number, email in ((1, "Shared@mail.example"), (2, "shared@MAIL.example")):
+            stamp = EXPORTED + timedelta(days=number == newer)
+            put(connection, make_candidate(learner=make_learner(number, email=email)), make_program(), seen_at=stamp)
+    older = 3 - newer
+    assert {number: candidate.twin for number, candidate in read(store).items()} == {older: newer, newer: 0}
+
+
+def test_of_two_ids_seen_at_the_same_time_the_higher_has_the_address(store: Store):
+    fill(store, [make_candidate(learner=make_learner(number, email="shared@mail.example")) for number in (1, 2, 3)])
+    twins = {number: candidate.twin for number, candidate in read(store).items()}
+    assert twins == {1: 3, 2: 3, 3: 0}
+
+
+def test_a_twin_outside_the_program_counts_and_a_deleted_one_does_not(store: Store):
+    stranger = make_candidate(learner=make_learner(9, email="learner1@mail.example"), enrollments=(), completions={})
+    gone = make_candidate(learner=make_learner(8, email="learner2@mail.example", retired=True), enrollments=())
+    fill(store, [stranger, gone, *(make_candidate(learner=make_learner(number)) for number in (1, 2))])
+    assert {number: read(store)[number].twin for number in (1, 2)} == {1: 9, 2: 0}
+
+
+def test_nobody_without_an_address_is_a_twin(store: Store):
+    fill(store, [make_candidate(learner=make_learner(number, email="")) for number in (1, 2)])
+    assert [candidate.twin for candidate in read(store).values()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("key", "student_id"),
+    [
+        pytest.param("12", 12, id="by number"),
+        pytest.param("ana_p", 7, id="by user name"),
+        pytest.param("ANA@mail.Example", 7, id="by address, any case"),
+        pytest.param("7", 7, id="a number before a user name of digits"),
+        pytest.param("99", 30, id="a user name of digits that is nobody's number"),
+        pytest.param("shared@mail.example", 30, id="a shared address: who was seen last"),
+        pytest.param("nobody", None, id="nobody"),
+        pytest.param("9" * 30, None, id="a number beyond any id"),
+        pytest.param("", None, id="nothing"),
+    ],
+)
+def test_find_learner(store: Store, key: str, student_id: int | None):
+    with store.write() as connection:
+        for learner, days in (
+            (make_learner(7, username="ana_p", email="ana@mail.example"), 0),
+            (make_learner(12, username="7", email="shared@mail.example"), 0),
+            (make_learner(30, username="99", email="shared@mail.example"), 1),
+        ):
+            put(connection, make_candidate(learner=learner), make_program(), seen_at=EXPORTED + timedelta(days=days))
+        found = find_learner(connection, key)
+    assert (found.student_id if found else None) == student_id
+
+
+def test_a_learner_without_any_trigger_can_be_asked_for(store: Store):
+    candidate = make_candidate(make_enrollment(1, grade=0.1))
+    fill(store, [candidate])
+    with store.read() as connection:
+        assert list(candidates_by_id(connection, make_program(), [7, 8], LENS)) == [candidate]
+
+
+# --- history --------------------------------------------------------------------------------------------------------
+
+M, C = MessageStatus, CampaignState
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "counts"),
+    [
+        (M.ACCEPTED, C.FINISHED, True),
+        (M.ACCEPTED, C.CANCELLED, True),
+        (M.UNKNOWN, C.SENDING, True),
+        (M.SENDING, C.SENDING, True),
+        (M.PENDING, C.SENDING, True),
+        (M.PENDING, C.PAUSED, True),
+        (M.PENDING, C.APPROVED, False),
+        (M.PENDING, C.PLANNED, False),
+        (M.FAILED, C.FINISHED, False),
+        (M.SUPPRESSED, C.FINISHED, False),
+        (M.CANCELLED, C.CANCELLED, False),
+    ],
+)
+def test_what_went_out_or_may_have_is_history(store: Store, status: M, state: C, counts: bool):
+    fill(store, [make_candidate()])
+    with store.write() as connection:
+        campaign = add_campaign(connection, state=state, started_at=NOW)
+        add_message(connection, campaign, 7, status=status, sent_at=NOW if status is M.ACCEPTED else None)
+    past = PastMessage(
+        campaign=campaign,
+        program="river",
+        cohort=Cohort.AUDIT_UPGRADE,
+        trigger_course="river1x",
+        trigger_run=RUN,
+        next_course="river2x",
+        sent_on=date(2027, 6, 15),
+    )
+    assert read(store)[7].history == ((past,) if counts else ())
+    assert read(store, ignore_campaign=campaign)[7].history == ()
+
+
+def test_days_of_history_are_days_of_the_site(store: Store):
+    """15:30 UTC is half past one at night in Brisbane."""
+    fill(store, [make_candidate()])
+    with store.write() as connection:
+        campaign = add_campaign(connection, state=C.FINISHED)
+        add_message(
+            connection, campaign, 7, status=M.ACCEPTED, sent_at=datetime(2027, 6, 14, 15, 30, tzinfo=UTC)
+        )
+    assert [past.sent_on for past in read(store)[7].history] == [date(2027, 6, 15)]
+    assert [past.sent_on for past in read(store, zone=UTC)[7].history] == [date(2027, 6, 14)]
+
+
+def test_a_message_to_the_mailbox_counts_for_whoever_has_it_now(store: Store):
+    """The address moved from one account to another (edX case E34): the person behind it read that mail."""
+    fill(store, [make_candidate(learner=make_learner(number, email="shared@mail.example")) for number in (1, 2, 3)])
+    with store.write() as connection:
+        campaign = add_campaign(connection, state=C.FINISHED)
+        add_message(connection, campaign, 1, status=M.ACCEPTED, sent_at=NOW, email="Shared@mail.example")
+    assert {number: len(candidate.history) for number, candidate in read(store).items()} == {1: 1, 2: 1, 3: 1}
+
+
+def test_a_message_to_an_earlier_address_counts_for_the_person_alone(store: Store):
+    fill(store, [make_candidate(learner=make_learner(number)) for number in (1, 2)])
+    with store.write() as connection:
+        campaign = add_campaign(connection, state=C.FINISHED)
+        add_message(connection, campaign, 1, status=M.ACCEPTED, sent_at=NOW, email="old@mail.example")
+    assert {number: len(candidate.history) for number, candidate in read(store).items()} == {1: 1, 2: 0}
