@@ -275,7 +275,7 @@ class _Hand:
                     attempts=message.attempts - receipt.halt,
                 )
             )
-        with self._app.store.write() as connection:
+        with self._app.store.write(patient=True) as connection:
             outbox.record(connection, self._campaign, records, by=self._name, now=now)
         return records
 

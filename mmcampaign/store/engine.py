@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from mmcampaign.errors import ConfigError, UnavailableError
 from mmcampaign.resources import resource
 
-LOCK_WAIT_SECONDS = 15
+LOCK_WAIT_SECONDS = 15.0
+PATIENT_SECONDS = 300.0  # for what must not be lost: the record of mail that has gone out
 
 
 class Store:
@@ -35,12 +36,13 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, patient: bool = False) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back when anything is raised.
 
-        Raises UnavailableError when the database stays locked for longer than LOCK_WAIT_SECONDS.
+        Raises UnavailableError when the database stays locked for longer than LOCK_WAIT_SECONDS; a patient one waits
+        for PATIENT_SECONDS.
         """
-        with explained(self), self._writer.begin() as connection:
+        with explained(self), self._writer.execution_options(patient=patient).begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -100,10 +102,7 @@ def open_store(url: str) -> Store:
 def connect(url: str) -> Store:
     """A Store whose schema nobody has looked at yet. Raises ConfigError for a URL that means nothing."""
     try:
-        options: dict[str, Any] = {}
-        if make_url(url).get_backend_name() == "sqlite":
-            options["connect_args"] = {"timeout": LOCK_WAIT_SECONDS}
-        engine = create_engine(url, **options)
+        engine = create_engine(url)
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigError(
             f"database.url is not a database address: {error}",
@@ -129,8 +128,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    seconds = PATIENT_SECONDS if options.get("patient") else LOCK_WAIT_SECONDS
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
 
 def upgrade(store: Store) -> str:

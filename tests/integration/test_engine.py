@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -70,6 +71,24 @@ def test_locked_database_says_so_and_what_to_do(
         connection.execute(program_courses.insert(), COURSE)
     assert "locked by another program" in caught.value.what
     assert caught.value.todo
+    other.close()
+    store.close()
+
+
+def test_a_patient_writer_waits_for_the_lock(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "LOCK_WAIT_SECONDS", 0.05)
+    store = open_store(sqlite_url)
+    other = sqlite3.connect(tmp_path / "mmcampaign.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = Timer(0.5, lambda: other.execute("ROLLBACK"))
+    release.start()
+    with store.write(patient=True) as connection:
+        connection.execute(program_courses.insert(), COURSE)
+    release.join()
+    with store.read() as connection:
+        assert connection.execute(select(program_courses)).all()
     other.close()
     store.close()
 
