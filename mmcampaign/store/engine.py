@@ -156,15 +156,20 @@ def require_current(store: Store) -> None:
     found, wanted = current_revision(store), head_revision()
     if found == wanted:
         return
-    state = "has no mmcampaign tables yet" if found is None else f"has an older schema ({found}, needed: {wanted})"
-    if found is not None and found > wanted:
+    if found is None:
+        raise UnavailableError(
+            "The database has no mmcampaign tables yet.", unchanged="Nothing was changed.", todo="mmcampaign db upgrade"
+        )
+    if found > wanted:
         raise UnavailableError(
             f"The database was written by a newer mmcampaign (schema {found}, this one knows {wanted}).",
             unchanged="Nothing was changed.",
             todo="Install the newer mmcampaign.",
         )
     raise UnavailableError(
-        f"The database {state}.", unchanged="Nothing was changed.", todo="Back it up, then run: mmcampaign db upgrade"
+        f"The database has an older schema ({found}, needed: {wanted}).",
+        unchanged="Nothing was changed.",
+        todo="Back it up, then run: mmcampaign db upgrade",
     )
 
 

@@ -72,6 +72,11 @@ def claim(connection: Connection, campaign: int, *, size: int, by: str, provider
             provider=provider,
             claimed_at=now,
             claimed_until=now + LEASE,
+            not_before=None,
+            # What an earlier hand-over left belongs to other bytes: the Date of a message is that of its claim.
+            digest=None,
+            provider_message_id=None,
+            error=None,
         )
         .returning(messages)
     )

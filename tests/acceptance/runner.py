@@ -1,4 +1,4 @@
-"""Runs the installed ``mmcampaign`` as people and scripts do: a process of its own, in a folder, on a terminal or not."""
+"""Runs the installed ``mmcampaign`` as people and scripts do: a process of its own, on a terminal or not."""
 
 import fcntl
 import json

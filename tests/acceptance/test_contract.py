@@ -169,7 +169,7 @@ def test_the_demo_runs_the_main_job_of_every_program(world: World) -> None:
     status = {row["campaign"]: row for row in inside.json("status")["campaigns"]}
     for row in made["campaigns"]:
         assert status[row["campaign"]]["accepted"] == row["accepted"]
-        assert Path(cli.folder / row["report"]).is_file()
+        assert (inside.folder / "reports" / f"campaign-{row['campaign']}" / "report.html").is_file()
     outbox = list((cli.folder / "here" / "outbox").glob("*/*.eml"))
     assert len(outbox) == sum(row["accepted"] for row in made["campaigns"])
     mine = cli.folder / "mine"

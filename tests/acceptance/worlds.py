@@ -1,4 +1,4 @@
-"""Folders to work in: a small program with learners made to order, and the shipped programs with the demo's learners."""
+"""Folders to work in: a small program with learners made to order, and shipped programs with the demo's learners."""
 
 import csv
 import re
