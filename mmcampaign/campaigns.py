@@ -15,6 +15,7 @@ from mmcampaign.store import audit, campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
 
 NAMED_IN_DRIFT = 5
+FINISHED = CampaignState.FINISHED
 
 
 def get(connection: Connection, campaign: int) -> Campaign:
@@ -50,7 +51,9 @@ def approve(app: App, campaign: int, *, by: str = "", note: str = "") -> Campaig
         campaigns.change_state(
             connection, campaign, CampaignState.APPROVED, approved_at=at, approved_by=approver, note=note or None
         )
-        log_act(app, connection, "approved", campaign, {"fingerprint": planned.fingerprint, "by": approver, "note": note})
+        log_act(
+            app, connection, "approved", campaign, {"fingerprint": planned.fingerprint, "by": approver, "note": note}
+        )
         return get(connection, campaign)
 
 
@@ -86,20 +89,34 @@ def _require(campaign: Campaign, wanted: CampaignState) -> None:
 
 
 def resolve(app: App, campaign: int, decision: str, message_id: str | None = None) -> int:
-    """Settle unknown messages by hand: ``accepted``, ``failed`` or ``retry``; returns how many there were."""
+    """Settle unknown messages by hand: ``accepted``, ``failed`` or ``retry``; returns how many there were.
+
+    Raises RefusedError for ``retry`` in a cancelled campaign, which sends nothing any more.
+    """
     with app.store.write() as connection:
-        found = get(connection, campaign)
+        if get(connection, campaign).state is CampaignState.CANCELLED and decision == "retry":
+            raise RefusedError(
+                f"Campaign {campaign} is cancelled, so nothing of it is sent again.",
+                unchanged="Nothing was changed.",
+                todo=f"mmcampaign resolve {campaign} --as failed",
+            )
         rows = outbox.unknown_ids(connection, campaign, message_id)
         status = settled_by_hand(decision)
         error = None if decision == "accepted" else f"settled by {app.actor} as {decision}"
         moved = outbox.move(connection, campaign, rows, origin=MessageStatus.UNKNOWN, status=status, error=error)
         if moved:
             log_act(app, connection, f"resolved as {decision}", campaign, {"messages": moved})
-        ledger = get(connection, campaign).ledger
-        still_open = ledger["pending"] + ledger["sending"] + ledger["unknown"]
-        if found.state in (CampaignState.SENDING, CampaignState.PAUSED) and not still_open:
-            campaigns.change_state(connection, campaign, CampaignState.FINISHED, finished_at=app.clock())
+            finish_if_settled(app, connection, get(connection, campaign), {})
         return moved
+
+
+def finish_if_settled(app: App, connection: Connection, campaign: Campaign, facts: Mapping[str, Any]) -> bool:
+    """Close a campaign that was approved and of which nothing is open any more; whether it was closed."""
+    if campaign.open or FINISHED not in ALLOWED[campaign.state]:
+        return False
+    campaigns.change_state(connection, campaign.id, FINISHED, finished_at=app.clock())
+    log_act(app, connection, "finished", campaign.id, facts)
+    return True
 
 
 def log_act(app: App, connection: Connection, act: str, campaign: int, facts: Mapping[str, Any]) -> None:
@@ -130,19 +147,27 @@ def refuse_drift(app: App, connection: Connection, campaign: Campaign) -> None:
 
 
 def _recipient_changes(app: App, connection: Connection, campaign: Campaign, program: Program) -> list[str]:
+    """Sentences on who is new, gone or changed. A limit is of no account: who comes after the last one planned is not
+    new, and somebody new before them does not push them out."""
     pending_only = campaign.started_at is not None
+    selection = campaign.settings["selection"]
+    unlimited = {**campaign.settings, "selection": {**selection, "limit": None}}
     planned = (tuple(row) for row in campaigns.planned_recipients(connection, campaign.id, pending_only))
-    now = (chosen.frozen_fields() for chosen in recipients(app, connection, program, campaign.settings))
+    now = (chosen.frozen_fields() for chosen in recipients(app, connection, program, unlimited))
     added: list[int] = []
     gone: list[int] = []
     changed: list[int] = []
+    last = 0
     for student_id, before, after in _side_by_side(planned, now):
+        last = last if before is None else student_id
         if before is None:
             added.append(student_id)
         elif after is None:
             gone.append(student_id)
         elif before != after:
             changed.append(student_id)
+    if selection["limit"] is not None:
+        added = [student_id for student_id in added if student_id < last]
     found = ["" if pending_only else _people(added, "would be chosen now who were not planned")]
     found += [_people(gone, "were planned who would not be chosen now")]
     found += [_people(changed, "have other data now than was planned with")]

@@ -63,7 +63,10 @@ def show(app: App, key: str) -> ShownMessage:
     sender = sender_of(stored.settings)
     claimed = replace(stored.claimed, claimed_at=dated)
     campaign = stored.row["campaign_id"]
-    outgoing = outgoing_message(claimed, campaign, sender, Composer(stored.shape, sender))
+    try:
+        outgoing = outgoing_message(claimed, campaign, sender, Composer(stored.shape, sender))
+    except ValueError as error:  # it failed for this reason when it was to be handed over
+        raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
     logged = stored.row["digest"]
     if logged and hashlib.sha256(outgoing.eml).hexdigest() != logged:
         raise UnavailableError(

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from mmcampaign.model import CampaignState, MessageStatus, Outcome, Receipt
 
 MAX_ATTEMPTS = 5
+SHORTEST_WAIT_SECONDS = 1.0
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 300.0
 
@@ -45,7 +46,8 @@ def settle(receipt: Receipt, *, attempts: int, now: datetime) -> Settled:
         return Settled(status=MessageStatus.PENDING, error=receipt.error)
     if attempts >= MAX_ATTEMPTS:
         return Settled(status=MessageStatus.FAILED, error=f"given up after {attempts} tries: {receipt.error}")
-    wait = receipt.retry_after or min(FIRST_WAIT_SECONDS * 4 ** (attempts - 1), LONGEST_WAIT_SECONDS)
+    backoff = min(FIRST_WAIT_SECONDS * 4 ** (attempts - 1), LONGEST_WAIT_SECONDS)
+    wait = max(receipt.retry_after, SHORTEST_WAIT_SECONDS) if receipt.retry_after else backoff
     return Settled(status=MessageStatus.PENDING, error=receipt.error, not_before=now + timedelta(seconds=wait))
 
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection
 
 from mmcampaign.app import App
-from mmcampaign.campaigns import get, log_act, refuse_drift
+from mmcampaign.campaigns import finish_if_settled, get, log_act, refuse_drift
 from mmcampaign.context import token_values
 from mmcampaign.delivery import Backend
 from mmcampaign.errors import RefusedError, UnavailableError
@@ -51,6 +51,7 @@ class Run:
     total: int
     done: int = 0
     failures_in_a_row: int = 0
+    last_error: str = ""
     trouble: str = ""
     interrupted: bool = False
     stop: Event = field(default_factory=Event)
@@ -122,6 +123,7 @@ def _settle_orphans(app: App, campaign: int, backend: Backend) -> None:
         if left:
             facts = {status.value: len(rows) for status, rows in verdicts.items()}
             log_act(app, connection, "settled after an interruption", campaign, facts)
+            outbox.drop_unmailable(connection, campaign, app.today)
 
 
 def _verdict(proof: Outcome | None) -> MessageStatus:
@@ -194,15 +196,20 @@ def _send_all(app: App, campaign: Campaign, backend: Backend, run: Run, on_progr
 
 
 def _judge(records: Sequence[Record], run: Run) -> None:
-    """Count what was settled for good, and stop where going on is useless or many in a row were refused."""
+    """Count what was settled for good, and stop where going on is useless or many in a row came to nothing.
+
+    In doubt is as bad as refused: a service that never answers would leave everybody in doubt.
+    """
     for record in records:
         status = record.settled.status
         run.done += status is not MessageStatus.PENDING
-        run.failures_in_a_row = run.failures_in_a_row + 1 if status is MessageStatus.FAILED else 0
+        if status is not MessageStatus.PENDING:
+            run.failures_in_a_row = 0 if status is MessageStatus.ACCEPTED else run.failures_in_a_row + 1
+            run.last_error = record.settled.error or run.last_error
         if record.receipt and record.receipt.halt:
             run.trouble = record.receipt.error or "the backend cannot go on"
     if run.failures_in_a_row >= FAILURES_IN_A_ROW:
-        run.trouble = f"{run.failures_in_a_row} messages in a row were refused, the last: {records[-1].settled.error}"
+        run.trouble = f"{run.failures_in_a_row} messages in a row were not accepted, the last: {run.last_error}"
 
 
 def _wait_for_next_try(app: App, campaign: int, run: Run) -> bool:
@@ -241,7 +248,7 @@ class _Hand:
             return claimed
 
     def deliver(self, claimed: Sequence[Claimed]) -> list[Record]:
-        """Hand over and record; what the backend cannot answer for is recorded as unknown before anything is raised."""
+        """Hand over and record; whatever is raised meanwhile, what the backend cannot prove is recorded as unknown."""
         shape, composer = self._shapes[claimed[0].shape_digest]
         outgoing: list[Outgoing] = []
         receipts: dict[str, Receipt] = {}
@@ -253,11 +260,19 @@ class _Hand:
         receipts |= {m.message_id: _receipt(m.message_id, Outcome.UNKNOWN, "no answer was kept") for m in outgoing}
         digests = {m.message_id: hashlib.sha256(m.eml).hexdigest() for m in outgoing}
         try:
-            answers = self._backend.deliver(Batch(shape=shape, sender=self._sender, messages=tuple(outgoing)))
-            receipts |= {answer.message_id: answer for answer in answers}
+            if outgoing:
+                answers = self._backend.deliver(Batch(shape=shape, sender=self._sender, messages=tuple(outgoing)))
+                receipts |= {answer.message_id: answer for answer in answers}
+        except BaseException:
+            receipts |= {m.message_id: self._without_answer(m.message_id) for m in outgoing}
+            raise
         finally:
             records = self._record(claimed, receipts, digests)
         return records
+
+    def _without_answer(self, message_id: str) -> Receipt:
+        outcome = self._backend.proof(message_id) or Outcome.UNKNOWN
+        return Receipt(message_id=message_id, outcome=outcome, error="no answer was kept", halt=True)
 
     def _record(
         self, claimed: Sequence[Claimed], receipts: Mapping[str, Receipt], digests: Mapping[str, str]
@@ -272,7 +287,7 @@ class _Hand:
                     settled=settle(receipt, attempts=message.attempts, now=now),
                     receipt=receipt,
                     digest=digests.get(message.message_id),
-                    attempts=message.attempts - receipt.halt,
+                    attempts=message.attempts - (receipt.halt and receipt.outcome is Outcome.NOT_TAKEN),
                 )
             )
         with self._app.store.write(patient=True) as connection:
@@ -317,6 +332,8 @@ def _receipt(message_id: str, outcome: Outcome, error: str) -> Receipt:
 def _finish(app: App, campaign: Campaign, run: Run) -> Campaign:
     """Close the campaign when nothing is open any more, pause it in trouble, and check that the ledger adds up."""
     with app.store.write() as connection:
+        outbox.drop_unmailable(connection, campaign.id, app.today)
+        outbox.lock(connection, campaign.id)
         current = get(connection, campaign.id)
         counted = outbox.count_by_status(connection, campaign.id)
         if counted != dict(current.ledger) or sum(counted.values()) != current.chosen:
@@ -325,12 +342,10 @@ def _finish(app: App, campaign: Campaign, run: Run) -> Campaign:
                 unchanged="Nobody is written to again.",
                 todo="mmcampaign doctor",
             )
-        still_open = counted["pending"] + counted["sending"] + counted["unknown"]
         facts = {**counted, **({"stopped": run.trouble} if run.trouble else {})}
-        if current.state is CampaignState.SENDING and not still_open:
-            campaigns.change_state(connection, campaign.id, CampaignState.FINISHED, finished_at=app.clock())
-            log_act(app, connection, "finished", campaign.id, facts)
-        elif run.trouble:
+        if finish_if_settled(app, connection, current, facts):
+            return get(connection, campaign.id)
+        if run.trouble and current.state is CampaignState.SENDING:
             campaigns.change_state(connection, campaign.id, CampaignState.PAUSED)
             log_act(app, connection, "paused", campaign.id, facts)
         elif run.total:

@@ -60,7 +60,9 @@ def add_message(connection: Connection, campaign: int, learner: int, **changes: 
     _keep(connection, shapes, shape)
     number = connection.execute(insert(messages).returning(messages.c.id), row).scalar_one()
     counts = count_by_status(connection, campaign)
-    connection.execute(update(campaigns).where(campaigns.c.id == campaign).values({**counts, "chosen": sum(counts.values())}))
+    connection.execute(
+        update(campaigns).where(campaigns.c.id == campaign).values({**counts, "chosen": sum(counts.values())})
+    )
     return int(number)
 
 

@@ -17,6 +17,7 @@ from mmcampaign.store.tables import (
     merge_contexts,
     messages,
     shapes,
+    suppressions,
     template_versions,
 )
 
@@ -49,9 +50,13 @@ class Campaign:
 
     @property
     def unfinished(self) -> bool:
-        """Started, and something is still pending, in flight or unknown."""
-        open_ends = self.ledger["pending"] + self.ledger["sending"] + self.ledger["unknown"]
-        return self.state in (CampaignState.SENDING, CampaignState.PAUSED) and open_ends > 0
+        """Started, and something is still pending, in flight or unknown; so a cancelled one may be, too."""
+        return self.started_at is not None and self.open > 0
+
+    @property
+    def open(self) -> int:
+        """How many messages are not settled for good."""
+        return self.ledger["pending"] + self.ledger["sending"] + self.ledger["unknown"]
 
 
 def _campaign(row: Row[Any]) -> Campaign:
@@ -144,9 +149,14 @@ def change_state(connection: Connection, campaign: int, state: CampaignState, **
 
 
 def planned_recipients(connection: Connection, campaign: int, pending_only: bool) -> Iterator[Row[Any]]:
-    """The frozen recipients, by student id, as far as selection decides about them."""
+    """The frozen recipients, by student id, as far as selection decides about them.
+
+    Without those whose address was suppressed since: the late check at the claim drops them one by one (design 7).
+    """
     columns = ("learner_id", "cohort", "trigger_course", "trigger_run", "next_course", "context_digest", "personal")
-    query = select(*(messages.c[name] for name in columns)).where(messages.c.campaign_id == campaign)
+    query = select(*(messages.c[name] for name in columns)).where(
+        messages.c.campaign_id == campaign, messages.c.email_key.not_in(select(suppressions.c.email_key))
+    )
     if pending_only:
         query = query.where(messages.c.status == MessageStatus.PENDING.value)
     yield from connection.execute(query.order_by(messages.c.learner_id).execution_options(yield_per=2_000))

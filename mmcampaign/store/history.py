@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, or_, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from mmcampaign.model import Shape
 from mmcampaign.store.outbox import Claimed
@@ -30,7 +30,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryFilter:
-    """Which sends to list; None means any. ``learner`` is an edX user id, a user name or an address."""
+    """Which sends to list; None means any. ``learner`` is an edX user id, a user name or an address.
+
+    ``since`` is a time: what was handed over from then on, whatever came of it.
+    """
 
     campaign: int | None = None
     learner: str | None = None
@@ -74,7 +77,7 @@ def history_query(wanted: HistoryFilter) -> Select[Any]:
     if wanted.program is not None:
         query = query.where(c.program == wanted.program)
     if wanted.since is not None:
-        query = query.where(m.sent_at >= wanted.since)
+        query = query.where(func.coalesce(m.sent_at, m.claimed_at) >= wanted.since)
     if wanted.learner is not None:
         query = query.where(_of_learner(wanted.learner))
     return query
@@ -92,8 +95,9 @@ def _of_learner(key: str) -> Any:
 
 def read_history(connection: Connection, wanted: HistoryFilter) -> Iterator[dict[str, Any]]:
     """The sends that match, streamed."""
-    for row in connection.execute(history_query(wanted).execution_options(yield_per=2_000)):
-        yield dict(row._mapping)
+    with connection.execute(history_query(wanted).execution_options(yield_per=2_000)) as rows:
+        for row in rows:
+            yield dict(row._mapping)
 
 
 def stored_message(connection: Connection, key: str) -> StoredMessage | None:

@@ -14,10 +14,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
 
 from mmcampaign.lifecycle import Settled
-from mmcampaign.model import MessageStatus, Receipt
+from mmcampaign.model import CampaignState, MessageStatus, Receipt
 from mmcampaign.store.tables import campaigns, messages, suppressions
 
 LEASE = timedelta(minutes=10)
+CANCELLED_WITH = "the campaign was cancelled"
 PENDING, SENDING = MessageStatus.PENDING.value, MessageStatus.SENDING.value
 
 
@@ -143,12 +144,15 @@ def _row(one: Record, now: datetime) -> dict[str, Any]:
 
 
 def drop_unmailable(connection: Connection, campaign: int, today: date) -> int:
-    """The late check (design 7): pending messages whose address was suppressed since, or whose deadline has passed."""
+    """The late check (design 7): pending messages whose address was suppressed since, whose deadline has passed, or
+    that were put back after their campaign was cancelled; returns how many."""
     pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
     suppressed = messages.c.email_key.in_(select(suppressions.c.email_key))
     late = and_(messages.c.deadline.is_not(None), messages.c.deadline < today)
+    over = messages.c.campaign_id.in_(select(campaigns.c.id).where(campaigns.c.state == CampaignState.CANCELLED.value))
     gone = _move(connection, campaign, and_(pending, suppressed), MessageStatus.SUPPRESSED, "suppressed since planning")
-    return gone + _move(connection, campaign, and_(pending, late), MessageStatus.CANCELLED, "the deadline has passed")
+    gone += _move(connection, campaign, and_(pending, late), MessageStatus.CANCELLED, "the deadline has passed")
+    return gone + _move(connection, campaign, and_(pending, over), MessageStatus.CANCELLED, CANCELLED_WITH)
 
 
 def orphans(connection: Connection, campaign: int, *, now: datetime, alone: bool) -> list[tuple[int, str, str]]:
@@ -182,7 +186,7 @@ def move(
 
 def cancel_pending(connection: Connection, campaign: int) -> int:
     pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
-    return _move(connection, campaign, pending, MessageStatus.CANCELLED, "the campaign was cancelled")
+    return _move(connection, campaign, pending, MessageStatus.CANCELLED, CANCELLED_WITH)
 
 
 def unknown_ids(connection: Connection, campaign: int, message_id: str | None = None) -> list[int]:
@@ -224,6 +228,15 @@ def count_by_status(connection: Connection, campaign: int) -> dict[str, int]:
     query = select(messages.c.status, func.count()).where(messages.c.campaign_id == campaign)
     found = {row[0]: row[1] for row in connection.execute(query.group_by(messages.c.status))}
     return {status.value: found.get(status.value, 0) for status in MessageStatus}
+
+
+def lock(connection: Connection, campaign: int) -> None:
+    """Hold off every change of this campaign's messages and counts until the end of the transaction.
+
+    On SQLite a writing transaction does that anyway. Whatever changes messages changes the counts last, so nobody who
+    waits here holds what the caller needs.
+    """
+    connection.execute(select(campaigns.c.id).where(campaigns.c.id == campaign).with_for_update())
 
 
 def _count(connection: Connection, campaign: int, change: Mapping[str, int]) -> None:

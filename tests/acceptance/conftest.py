@@ -1,6 +1,7 @@
 """Worlds made once for all test processes and copied for each test."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,9 @@ World = Callable[[str], Cli]
 
 
 def _small(folder: Path) -> None:
+    """Downloads and an empty database."""
     make_river(folder, people(12))
+    Cli(folder=folder)("status")
 
 
 def _small_planned(folder: Path) -> None:
@@ -39,8 +42,9 @@ def _large_approved(folder: Path) -> None:
 
 
 def _shipped(folder: Path) -> None:
-    make_shipped(folder, learners=10_000, programs=("engy", "lgdm"))
+    make_shipped(folder, learners=12_000, programs=("engy", "lgdm"))
     Cli(folder=folder)("ingest", "downloads", code=None)
+    shutil.rmtree(folder / "downloads")
 
 
 def _demo(folder: Path) -> None:

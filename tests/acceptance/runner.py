@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -65,7 +64,7 @@ class Cli:
         check(result, words, code=code, personal=personal)
         return result
 
-    def json(self, *words: object, code: int = 0) -> Any:
+    def json(self, *words: object, code: int | None = 0) -> Any:
         """The document of a call with ``--json``; stdout must hold that document and nothing else."""
         return self(*words, "--json", code=code).json
 
@@ -86,17 +85,22 @@ class Cli:
         return {**basic, "MMCAMPAIGN_SECRET_KEY": SECRET, **self.env}
 
     def on_terminal(self, *words: object, typed: str = "", columns: int = 80, code: int | None = 0) -> Result:
-        """The same on a terminal of that width; ``typed`` is what the person types. stdout and stderr are one there."""
+        """The same on a terminal of that width; ``typed`` is the answer to its question. stdout and stderr are one."""
         main, side = pty.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        environment = {"TERM": "xterm-256color", **self.environment()}
         process = subprocess.Popen(
-            [COMMAND, *map(str, words)], cwd=self.folder, env=environment, stdin=side, stdout=side, stderr=side
+            [COMMAND, *map(str, words)],
+            cwd=self.folder,
+            env={"TERM": "xterm-256color", **self.environment()},
+            stdin=side,
+            stdout=side,
+            stderr=side,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  makes Ctrl-C a signal; no lock is taken
         )
         os.close(side)
-        os.write(main, typed.encode())
-        seen = _read_terminal(main)
-        result = Result(code=process.wait(LONGEST_SECONDS), out=seen, err="")
+        result = Result(code=0, out=_talk(main, typed), err="")
+        result = replace(result, code=process.wait(LONGEST_SECONDS))
         check(result, words, code=code)
         return result
 
@@ -120,7 +124,8 @@ def check(result: Result, words: Iterable[object], *, code: int | None, personal
         assert not _ADDRESS.findall(result.err), shown
 
 
-def _read_terminal(main: int) -> str:
+def _talk(main: int, typed: str) -> str:
+    """Read until the other side is closed; type when asked."""
     seen = b""
     while select.select([main], [], [], LONGEST_SECONDS)[0]:
         try:
@@ -130,12 +135,14 @@ def _read_terminal(main: int) -> str:
         if not some:
             break
         seen += some
+        if typed and seen.rstrip().endswith(b":"):
+            os.write(main, typed.encode())
+            typed = ""
     os.close(main)
     return seen.decode()
 
 
-def kill(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
-    """Send the signal; after SIGKILL the process is gone when this returns."""
-    process.send_signal(number)
-    if number is signal.SIGKILL:
-        process.wait(LONGEST_SECONDS)
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """kill -9; the process is gone when this returns."""
+    process.kill()
+    process.communicate(timeout=LONGEST_SECONDS)

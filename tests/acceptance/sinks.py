@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.acceptance.runner import Cli
-from tests.acceptance.worlds import configure
 from tests.servers.sendgrid import KEY, SendgridServer, sendgrid_server
 from tests.servers.smtp import SmtpServer, smtp_server
 
@@ -36,7 +35,7 @@ class Sink(ABC):
     """Where messages arrive. ``counts`` is how often each message id did."""
 
     cli: Cli
-    mails: Watched[object]
+    mails: Watched[Any]
 
     @abstractmethod
     def message_ids(self) -> Iterator[str]:
@@ -63,9 +62,13 @@ class FileSink(Sink):
 class SmtpSink(Sink):
     def __init__(self, cli: Cli, server: SmtpServer) -> None:
         self.server = server
-        self.mails = server.mails = Watched()
-        self.cli = cli
-        configure(cli.folder, f'\n[delivery.smtp]\nhost = "{server.host}"\nport = {server.port}\n', backend='"smtp"')
+        self.mails = server.mails = Watched[Any]()
+        self.cli = cli.with_env(
+            MMCAMPAIGN_MAIL__BACKEND="smtp",
+            MMCAMPAIGN_MAIL__RATE_PER_SECOND="100000",
+            MMCAMPAIGN_DELIVERY__SMTP__HOST=server.host,
+            MMCAMPAIGN_DELIVERY__SMTP__PORT=str(server.port),
+        )
 
     def message_ids(self) -> Iterator[str]:
         return (str(message_from_bytes(mail.content)["X-MMCampaign-Message"]) for mail in self.server.mails)
@@ -74,10 +77,14 @@ class SmtpSink(Sink):
 class SendgridSink(Sink):
     def __init__(self, cli: Cli, server: SendgridServer) -> None:
         self.server = server
-        self.mails = server.mails = Watched()
-        self.cli = cli.with_env(SENDGRID_API_KEY=KEY)
-        more = f'\n[delivery.sendgrid]\nhost = "{server.url}"\nbatch_size = 50\n'
-        configure(cli.folder, more, backend='"sendgrid"')
+        self.mails = server.mails = Watched[Any]()
+        self.cli = cli.with_env(
+            SENDGRID_API_KEY=KEY,
+            MMCAMPAIGN_MAIL__BACKEND="sendgrid",
+            MMCAMPAIGN_MAIL__RATE_PER_SECOND="100000",
+            MMCAMPAIGN_DELIVERY__SENDGRID__HOST=server.url,
+            MMCAMPAIGN_DELIVERY__SENDGRID__BATCH_SIZE="50",
+        )
 
     def message_ids(self) -> Iterator[str]:
         return (mail.headers["X-MMCampaign-Message"] for mail in self.server.mails)

@@ -151,13 +151,13 @@ def make_river(folder: Path, learners: Sequence[Person]) -> None:
 
 
 def configure(folder: Path, change: str = "", **values: str) -> None:
-    """Edit config.toml: ``old = new`` pairs as ``values`` by key name, or text to add at the end."""
+    """Edit config.toml: new values of keys where they first stand, and text to add at the end."""
     path = folder / "config.toml"
     text = path.read_text(encoding="utf-8")
     for key, value in values.items():
-        name = "from" if key == "sender" else key
-        text, found = re.subn(rf"(?m)^{name}\s*=.*$", lambda _, line=f"{name} = {value}": line, text, count=1)
-        assert found == 1, key
+        line = re.search(rf"(?m)^{key}\s*=.*$", text)
+        assert line, key
+        text = text.replace(line[0], f"{key} = {value}", 1)
     path.write_text(text + change, encoding="utf-8")
 
 

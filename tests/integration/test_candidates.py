@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,8 +10,10 @@ import pytest
 
 from mmcampaign.addresses import address_problem
 from mmcampaign.cohorts import decide
-from mmcampaign.model import CampaignState, Cohort, MessageStatus, PastMessage, Status
+from mmcampaign.errors import InputError
+from mmcampaign.model import CampaignState, Cohort, MessageStatus, PastMessage, Reason, Status
 from mmcampaign.rules import Candidate
+from mmcampaign.selection import explain_learner, missing_reports, policy_of
 from mmcampaign.store import candidates as module
 from mmcampaign.store.candidates import Lens, candidates_by_id, find_learner, read_candidates
 from mmcampaign.store.engine import Store
@@ -27,7 +30,7 @@ from tests.builders import (
     make_program,
 )
 from tests.ledgers import add_campaign, add_message
-from tests.worlds import fill, put
+from tests.worlds import fill, make_app, put
 
 LENS = Lens(zone=ZoneInfo("Australia/Brisbane"), check_address=address_problem)
 HIDDEN = frozenset({f"NX_RIVER1x_{RUN}"})
@@ -43,7 +46,9 @@ def read(store: Store, **lens: Any) -> dict[int, Candidate]:
 def test_candidates_come_back_as_they_were_written(store: Store):
     written = [
         make_candidate(learner=make_learner(1)),
-        make_candidate(certified(1), make_enrollment(2, grade=None, track=""), learner=make_learner(2, name="山田 太郎")),
+        make_candidate(
+            certified(1), make_enrollment(2, grade=None, track=""), learner=make_learner(2, name="山田 太郎")
+        ),
         make_candidate(make_enrollment(1), certified("rivercapx"), learner=make_learner(3, name="", country="")),
         make_candidate(learner=make_learner(4), suppression="bounced", consent="granted"),
         make_candidate(make_enrollment(1, run="1T2020", grade=0.1), certified(1), learner=make_learner(5)),
@@ -174,6 +179,30 @@ def test_a_learner_without_any_trigger_can_be_asked_for(store: Store):
         assert list(candidates_by_id(connection, make_program(), [7, 8], LENS)) == [candidate]
 
 
+def test_explain_shows_every_course_of_the_series(store: Store, tmp_path: Path):
+    fill(store, [make_candidate(certified(1), make_enrollment(2, track="verified", grade=0.9))])
+    app = make_app(store, tmp_path)
+    candidate, found = explain_learner(app, app.program("river"), "learner_7", policy_of(app))
+    assert candidate.learner.student_id == 7
+    assert [(course.code, decision.reason if decision else "no trigger") for course, decision, _ in found] == [
+        ("river1x", None),
+        ("river2x", Reason.PAID_TRACK),
+        ("river3x", "no trigger"),
+    ]
+    assert all(checks for _, _, checks in found)
+    with pytest.raises(InputError, match="No learner 'nobody'"):
+        explain_learner(app, app.program("river"), "nobody", policy_of(app))
+
+
+def test_current_runs_without_a_grade_report_are_named(store: Store, tmp_path: Path):
+    fill(store, [make_candidate()])
+    with store.read() as connection:
+        missing = missing_reports(connection, make_program())
+    assert [sentence.split(" was loaded")[0] for sentence in missing] == [
+        f"No grade report of NX_RIVER{number}x_{RUN}" for number in (2, 3)
+    ]
+
+
 # --- history --------------------------------------------------------------------------------------------------------
 
 M, C = MessageStatus, CampaignState
@@ -195,7 +224,7 @@ M, C = MessageStatus, CampaignState
         (M.CANCELLED, C.CANCELLED, False),
     ],
 )
-def test_what_went_out_or_may_have_is_history(store: Store, status: M, state: C, counts: bool):
+def test_what_went_out_or_may_have_is_history(store: Store, status: MessageStatus, state: CampaignState, counts: bool):
     fill(store, [make_candidate()])
     with store.write() as connection:
         campaign = add_campaign(connection, state=state, started_at=NOW)
@@ -218,9 +247,7 @@ def test_days_of_history_are_days_of_the_site(store: Store):
     fill(store, [make_candidate()])
     with store.write() as connection:
         campaign = add_campaign(connection, state=C.FINISHED)
-        add_message(
-            connection, campaign, 7, status=M.ACCEPTED, sent_at=datetime(2027, 6, 14, 15, 30, tzinfo=UTC)
-        )
+        add_message(connection, campaign, 7, status=M.ACCEPTED, sent_at=datetime(2027, 6, 14, 15, 30, tzinfo=UTC))
     assert [past.sent_on for past in read(store)[7].history] == [date(2027, 6, 15)]
     assert [past.sent_on for past in read(store, zone=UTC)[7].history] == [date(2027, 6, 14)]
 

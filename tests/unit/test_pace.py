@@ -69,9 +69,7 @@ def test_no_limit_never_waits():
     assert clock.waits == []
 
 
-@given(
-    st.floats(0.1, 1000), st.lists(st.tuples(st.integers(1, 500), st.floats(0, 5)), min_size=1, max_size=30)
-)
+@given(st.floats(0.1, 1000), st.lists(st.tuples(st.integers(1, 500), st.floats(0, 5)), min_size=1, max_size=30))
 def test_never_faster_than_asked(rate: float, batches: list[tuple[int, float]]):
     """Over the whole run at most one second's worth and one batch are ahead of the rate."""
     clock = Clock()

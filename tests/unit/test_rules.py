@@ -166,7 +166,9 @@ EXAMPLES = [
         cohort=CONTINUE,
     ),
     knowing("said no on the opt-in list", Reason.CONSENT_REFUSED, consent="refused"),
-    knowing("a no, whatever the policy asks", Reason.CONSENT_REFUSED, consent="refused", policy={"consent": "required"}),
+    knowing(
+        "a no, whatever the policy asks", Reason.CONSENT_REFUSED, consent="refused", policy={"consent": "required"}
+    ),
     knowing("a no, but the list is not considered", None, consent="refused", policy={"consent": "off"}),
     knowing("no choice on record, yes required", Reason.CONSENT_MISSING, policy={"consent": "required"}),
     knowing(
