@@ -168,9 +168,9 @@ def _recipient_changes(app: App, connection: Connection, campaign: Campaign, pro
             changed.append(student_id)
     if selection["limit"] is not None:
         added = [student_id for student_id in added if student_id < last]
-    found = ["" if pending_only else _people(added, "would be chosen now who were not planned")]
-    found += [_people(gone, "were planned who would not be chosen now")]
-    found += [_people(changed, "have other data now than was planned with")]
+    found = ["" if pending_only else _people(added, "learners who would be chosen now but were not planned")]
+    found += [_people(gone, "learners who were planned but would not be chosen now")]
+    found += [_people(changed, "learners whose data is not what was planned with")]
     return [sentence for sentence in found if sentence]
 
 
@@ -199,4 +199,5 @@ def _people(ids: list[int], what: str) -> str:
     if not ids:
         return ""
     named = ", ".join(str(student_id) for student_id in ids[:NAMED_IN_DRIFT])
-    return f"{len(ids):,} learners {what} (edX users {named}{', …' if len(ids) > NAMED_IN_DRIFT else ''})"
+    more = ", ..." if len(ids) > NAMED_IN_DRIFT else ""
+    return f"{what}: {len(ids):,} (edX {'user' if len(ids) == 1 else 'users'} {named}{more})"

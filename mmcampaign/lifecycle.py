@@ -9,6 +9,7 @@ MAX_ATTEMPTS = 5
 SHORTEST_WAIT_SECONDS = 1.0
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 300.0
+LONGEST_ASKED_SECONDS = 3600.0  # a provider that wants more gets another try all the same
 
 # From approved or paused straight to finished: everything open was suppressed, too late, or settled by hand.
 ALLOWED: dict[CampaignState, frozenset[CampaignState]] = {
@@ -47,7 +48,8 @@ def settle(receipt: Receipt, *, attempts: int, now: datetime) -> Settled:
     if attempts >= MAX_ATTEMPTS:
         return Settled(status=MessageStatus.FAILED, error=f"given up after {attempts} tries: {receipt.error}")
     backoff = min(FIRST_WAIT_SECONDS * 4 ** (attempts - 1), LONGEST_WAIT_SECONDS)
-    wait = max(receipt.retry_after, SHORTEST_WAIT_SECONDS) if receipt.retry_after else backoff
+    asked = min(max(receipt.retry_after or 0, SHORTEST_WAIT_SECONDS), LONGEST_ASKED_SECONDS)
+    wait = asked if receipt.retry_after else backoff
     return Settled(status=MessageStatus.PENDING, error=receipt.error, not_before=now + timedelta(seconds=wait))
 
 

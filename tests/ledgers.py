@@ -1,13 +1,17 @@
 """Campaigns and messages as bare rows, for tests of the store that need no planning."""
 
 import itertools
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
-from mmcampaign.model import CampaignState, MessageStatus
-from mmcampaign.store.outbox import count_by_status
+from mmcampaign.lifecycle import settle
+from mmcampaign.model import CampaignState, MessageStatus, Outcome, Receipt
+from mmcampaign.store import outbox
+from mmcampaign.store.engine import Store
+from mmcampaign.store.outbox import Claimed, Record, count_by_status
 from mmcampaign.store.tables import campaigns, merge_contexts, messages, shapes
 from tests.builders import NOW, RUN, TODAY
 
@@ -69,3 +73,51 @@ def add_message(connection: Connection, campaign: int, learner: int, **changes: 
 def _keep(connection: Connection, table: Any, row: dict[str, str]) -> None:
     if connection.execute(select(table).where(table.c.digest == row["digest"])).first() is None:
         connection.execute(insert(table), row)
+
+
+def claim(store: Store, campaign: int, *, size: int = 100, by: str = "a", now: datetime = NOW) -> list[Claimed]:
+    with store.write() as connection:
+        return outbox.claim(connection, campaign, size=size, by=by, provider="memory", now=now)
+
+
+def record(
+    store: Store, campaign: int, claimed: Sequence[Claimed], outcome: Outcome = Outcome.ACCEPTED, *, by: str = "a"
+) -> int:
+    records = [record_of(message, outcome) for message in claimed]
+    with store.write() as connection:
+        return outbox.record(connection, campaign, records, by=by, now=NOW)
+
+
+def record_of(message: Claimed, outcome: Outcome, now: datetime = NOW) -> Record:
+    receipt = Receipt(message_id=message.message_id, outcome=outcome, provider_message_id="p1", error="why")
+    settled = settle(receipt, attempts=message.attempts, now=now)
+    return Record(id=message.id, settled=settled, receipt=receipt, digest="d1", attempts=message.attempts)
+
+
+def rows(store: Store, campaign: int) -> list[Row[Any]]:
+    with store.read() as connection:
+        return list(connection.execute(select(messages).where(messages.c.campaign_id == campaign).order_by("id")))
+
+
+def ledger(connection: Connection, campaign: int) -> dict[str, int]:
+    row = connection.execute(select(campaigns).where(campaigns.c.id == campaign)).one()
+    return {status.value: getattr(row, status.value) for status in MessageStatus}
+
+
+def assert_adds_up(store: Store, campaign: int) -> dict[str, int]:
+    """The counts of the campaign are those of its messages; returned without the zeros."""
+    with store.read() as connection:
+        kept = ledger(connection, campaign)
+        assert kept == outbox.count_by_status(connection, campaign)
+        chosen = connection.execute(select(campaigns.c.chosen).where(campaigns.c.id == campaign)).scalar_one()
+    assert sum(kept.values()) == chosen
+    return {status: number for status, number in kept.items() if number}
+
+
+def make(store: Store, number: int = 3, **changes: Any) -> int:
+    """A campaign with so many pending messages."""
+    with store.write() as connection:
+        campaign = add_campaign(connection)
+        for learner in range(1, number + 1):
+            add_message(connection, campaign, learner, **changes)
+    return campaign

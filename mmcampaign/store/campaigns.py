@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from mmcampaign.model import CampaignState, MessageStatus, Shape
+from mmcampaign.store.dialect import insert_into
 from mmcampaign.store.tables import (
     campaigns,
     exclusions,
@@ -129,8 +130,7 @@ def keep_template(connection: Connection, files: Mapping[str, tuple[str, str]], 
 
 
 def _keep(connection: Connection, table: Any, row: Mapping[str, Any]) -> None:
-    if connection.execute(select(table.c.digest).where(table.c.digest == row["digest"])).first() is None:
-        connection.execute(table.insert(), row)
+    connection.execute(insert_into(connection, table).on_conflict_do_nothing(index_elements=["digest"]), row)
 
 
 def get_campaign(connection: Connection, campaign: int) -> Campaign | None:

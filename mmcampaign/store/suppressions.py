@@ -5,17 +5,16 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
+from mmcampaign.store.dialect import insert_into
 from mmcampaign.store.tables import suppressions
 
 
 def add(connection: Connection, email: str, *, reason: str, by: str, note: str, at: datetime) -> bool:
     """Put an address on the list; False when it was there already (it stays as it was)."""
     key = email.strip().casefold()
-    if connection.execute(select(suppressions.c.reason).where(suppressions.c.email_key == key)).first():
-        return False
     row = {"email_key": key, "email": email.strip(), "reason": reason, "since": at, "added_by": by, "note": note}
-    connection.execute(suppressions.insert(), row)
-    return True
+    add_once = insert_into(connection, suppressions).on_conflict_do_nothing(index_elements=["email_key"])
+    return bool(connection.execute(add_once, row).rowcount)
 
 
 def remove(connection: Connection, email: str) -> bool:

@@ -81,6 +81,7 @@ def world(_worlds: Path, tmp_path: Path) -> World:
         with fasteners.InterProcessLock(_worlds / f"{source.name}.lock"):
             if not source.exists():
                 draft = source.with_suffix(".draft")
+                shutil.rmtree(draft, ignore_errors=True)  # what is left of a try that failed
                 MAKERS[name](draft)
                 draft.rename(source)
         return copy_world(source, tmp_path / "world")

@@ -237,7 +237,7 @@ CASES = {
         before=other_grades,
         words=SEND,
         code=3,
-        says=("1 learners were planned who would not be chosen now (edX users 1001)", "edX users 1002"),
+        says=("learners who were planned but would not be chosen now: 1 (edX user 1001)", "edX users 1002"),
     ),
     "sending what was cancelled": Case(
         world="small approved", before=run("cancel", 1), words=SEND, code=3, says=("was cancelled",)
