@@ -30,6 +30,7 @@ from mmcampaign.selection import missing_reports
 from mmcampaign.shapes import Filler
 from mmcampaign.store import campaigns
 from mmcampaign.store.campaigns import Campaign
+from mmcampaign.store.consents import ConsentData, consent_data
 
 STALE_DAYS = 14
 
@@ -97,7 +98,7 @@ def build_page(app: App, connection: Connection, campaign: Campaign) -> DryRunPa
         templates=tuple(
             TemplateFile(path=path, digest=digest) for path, digest in sorted(campaign.settings["templates"].items())
         ),
-        consent_note=_consent_note(app),
+        consent_note=_consent_note(app, connection),
         warnings=_warnings(app, connection, campaign, program),
         holdout_percent=selection["holdout_percent"],
         limit=selection["limit"],
@@ -174,14 +175,28 @@ def _sources(connection: Connection, program: Program) -> tuple[Source, ...]:
     )
 
 
-def _consent_note(app: App) -> str:
+def _consent_note(app: App, connection: Connection) -> str:
+    """The rule, and how old the choices are that it goes by (edX case E50)."""
     policy = app.settings.policy.consent
     said = {
         "required": "Only learners with an explicit yes on edX's opt-in list are written to.",
         "not-refused": "Everybody but those with an explicit no on edX's opt-in list is written to.",
         "off": "Choices on edX's opt-in list are not considered.",
     }
-    return said[policy]
+    return said[policy] if policy == "off" else f"{said[policy]} {_consent_age(app, consent_data(connection))}"
+
+
+def _consent_age(app: App, data: ConsentData) -> str:
+    if not data.lists:
+        return "No opt-in list has been ingested, so no choice is known."
+    if data.newest_choice is None:
+        return "The opt-in lists ingested hold no choice of anybody."
+    zone = app.settings.site.zone
+    age = f"The newest choice on record is of {data.newest_choice.astimezone(zone):%Y-%m-%d}"
+    if data.newest_report is None or data.newest_choice >= data.newest_report:
+        return f"{age}."
+    report = f"{data.newest_report.astimezone(zone):%Y-%m-%d}"
+    return f"{age}, older than the newest report ({report}): choices made since are not known."
 
 
 def _warnings(app: App, connection: Connection, campaign: Campaign, program: Program) -> tuple[str, ...]:

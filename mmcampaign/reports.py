@@ -1,4 +1,4 @@
-"""Use case: the MicroMasters completion report, as rows in CSV, JSON or a workbook, and summed up per course.
+"""Use case: the MicroMasters completion report, as rows in CSV, JSON or a workbook, and summed up as a page.
 
 Rows are passed on one by one, so a report of a million learners needs no more memory than one of ten.
 """
@@ -6,29 +6,32 @@ Rows are passed on one by one, so a report of a million learners needs no more m
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from xlsxwriter import Workbook
 from xlsxwriter.exceptions import XlsxWriterException
 
-from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
+from mmcampaign.completion import passed_mark
 from mmcampaign.errors import InputError
+from mmcampaign.figures import CourseSummary, Pace, ProgramSummary, RunSummary, share, term_order
 from mmcampaign.model import Course, Program, Status
+from mmcampaign.pages.completion import CompletionPage, completion_html
 from mmcampaign.pages.safe_csv import safe_cell
 from mmcampaign.store.engine import Store
 from mmcampaign.store.reports import (
     CompletionCount,
-    NewestExport,
-    certificate_counts,
+    RunCount,
     completion_counts,
     completion_rows,
     newest_exports,
     report_columns,
+    run_counts,
+    standing_counts,
+    term_counts,
 )
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "report_columns",
     "summary",
     "write_csv",
+    "write_html",
     "write_json",
     "write_xlsx",
 ]
@@ -47,69 +51,38 @@ Row = tuple[object, ...]
 _SHEET_ROWS = 1_048_576  # Excel's limit, the header included
 
 
-@dataclass(frozen=True, kw_only=True)
-class CourseSummary:
-    """A course in numbers: learners by their best status over runs. ``tracks`` counts by enrollment track."""
-
-    course: Course
-    enrolled: int
-    tracks: Mapping[str, int]
-    passed: int
-    certified: int
-    eligible: int
-
-    @property
-    def free(self) -> int:
-        return sum(count for track, count in self.tracks.items() if track in FREE_TRACKS)
-
-    @property
-    def paid(self) -> int:
-        return sum(count for track, count in self.tracks.items() if track in PAID_TRACKS)
-
-    @property
-    def certificates(self) -> int:
-        """Certified or eligible, as the report's ``no_certificate_eligible`` counts."""
-        return self.certified + self.eligible
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgramSummary:
-    """A program in numbers. ``by_certificates``: number of courses certified or eligible -> learners."""
-
-    program: Program
-    learners: int
-    courses: tuple[CourseSummary, ...]
-    by_certificates: Mapping[int, int]
-    exports: tuple[NewestExport, ...]
-
-    @property
-    def newest_export_at(self) -> datetime | None:
-        return max((export.exported_at for export in self.exports), default=None)
-
-
 def summary(store: Store, program: Program) -> ProgramSummary:
-    """The program in numbers: per course, by certificates, and how new the data is."""
+    """The program in numbers: funnel, courses and runs, certificates, pace, and how new the data is."""
     counts: dict[str, list[CompletionCount]] = defaultdict(list)
+    runs: dict[str, list[RunCount]] = defaultdict(list)
+    order = term_order(program)
     with store.read() as connection:
         for count in completion_counts(connection, program):
             counts[count.course].append(count)
-        by_certificates = certificate_counts(connection, program)
+        for each in run_counts(connection, program):
+            runs[each.course].append(each)
+        standings = tuple(standing_counts(connection, program))
+        terms = term_counts(connection, program, order)
         exports = tuple(newest_exports(connection, program))
+    unknown = terms.pop(None, 0)
     return ProgramSummary(
         program=program,
-        learners=sum(by_certificates.values()),
-        courses=tuple(_course_summary(course, counts[course.code]) for course in program.courses),
-        by_certificates=by_certificates,
+        courses=tuple(_course_summary(course, counts[course.code], runs[course.code]) for course in program.courses),
+        standings=standings,
+        pace=Pace(
+            order=order,
+            by_terms={number: count for number, count in terms.items() if number is not None},
+            unknown=unknown,
+        ),
         exports=exports,
     )
 
 
-def _course_summary(course: Course, counts: list[CompletionCount]) -> CourseSummary:
+def _course_summary(course: Course, counts: list[CompletionCount], runs: list[RunCount]) -> CourseSummary:
     tracks: Counter[str] = Counter()
-    for count in counts:
-        tracks[count.track] += count.learners
     by_status: Counter[Status] = Counter()
     for count in counts:
+        tracks[count.track] += count.learners
         by_status[count.status] += count.learners
     return CourseSummary(
         course=course,
@@ -118,7 +91,29 @@ def _course_summary(course: Course, counts: list[CompletionCount]) -> CourseSumm
         passed=sum(count.learners for count in counts if count.passed == "Y"),
         certified=by_status[Status.CERTIFIED],
         eligible=by_status[Status.ELIGIBLE],
+        runs=tuple(_run_summaries(course, runs)),
     )
+
+
+def _run_summaries(course: Course, counts: list[RunCount]) -> Iterator[RunSummary]:
+    """In the configured order; runs it does not name come after, by name."""
+    by_run: dict[str, Counter[Status]] = defaultdict(Counter)
+    for count in counts:
+        by_run[count.run][count.status] += count.learners
+    listed = [run for run in course.runs if run in by_run]
+    for run in [*listed, *sorted(by_run.keys() - set(listed))]:
+        found = by_run[run]
+        yield RunSummary(
+            run=run,
+            enrolled=found.total(),
+            passed=sum(learners for status, learners in found.items() if passed_mark(status) == "Y"),
+            certificates=found[Status.CERTIFIED] + found[Status.ELIGIBLE],
+        )
+
+
+def write_html(stream: TextIO, numbers: ProgramSummary, *, today: date, timezone: str, made_at: datetime) -> None:
+    """Write the report as one page without names. Ages are counted to ``today``; ``timezone`` is an IANA name."""
+    stream.write(completion_html(CompletionPage(numbers=numbers, today=today, timezone=timezone, made_at=made_at)))
 
 
 def write_csv(stream: TextIO, columns: Iterable[str], rows: Iterable[Row]) -> int:
@@ -186,43 +181,95 @@ def _write_rows(book: Any, columns: tuple[str, ...], rows: Iterable[Row]) -> int
 
 def _write_line(sheet: Any, line: int, cells: Iterable[object], style: Any = None) -> None:
     for place, value in enumerate(cells):
-        if isinstance(value, int | float):
-            sheet.write_number(line, place, value, style)
-        elif value is not None:
-            sheet.write_string(line, place, str(value), style)
+        _write_cell(sheet, line, place, value, style)
+
+
+def _write_cell(sheet: Any, line: int, place: int, value: object, style: Any) -> None:
+    if isinstance(value, int | float):
+        sheet.write_number(line, place, value, style)
+    elif value is not None:
+        sheet.write_string(line, place, str(value), style)
 
 
 def _write_summary(book: Any, numbers: ProgramSummary) -> None:
+    """One sheet that prints on one page across: headings, whole numbers with separators, shares as per cent."""
     sheet = book.add_worksheet("Summary")
-    bold = book.add_format({"bold": True})
-    sheet.set_column(0, 0, 16)
+    plain, heading = (
+        book.add_format({"num_format": "#,##0"}),
+        book.add_format({"bold": True, "bottom": 1, "text_wrap": True}),
+    )
+    percent, title = book.add_format({"num_format": "0.0%"}), book.add_format({"bold": True, "font_size": 16})
+    sheet.set_column(0, 0, 26)
     sheet.set_column(1, 1, 44)
-    sheet.set_column(2, 20, 15)
-    for line, (cells, heading) in enumerate(summary_lines(numbers)):
-        _write_line(sheet, line, cells, bold if heading else None)
+    sheet.set_column(2, 30, 12)
+    sheet.hide_gridlines()
+    sheet.set_landscape()
+    sheet.set_paper(9)  # A4
+    sheet.fit_to_pages(1, 0)
+    sheet.set_footer("&L&A, &F&RPage &P of &N")
+    for line, (cells, is_heading) in enumerate(summary_lines(numbers)):
+        styles = [heading if is_heading else percent if isinstance(cell, float) else plain for cell in cells]
+        for place, (cell, style) in enumerate(zip(cells, styles, strict=True)):
+            _write_cell(sheet, line, place, cell, style if line else title)
 
 
 def summary_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
-    """The summary as lines of cells, each with whether it is a heading."""
+    """The summary as lines of cells, each with whether it is a heading. Fractions are shares."""
     yield (f"{numbers.program.title}: completion report",), True
     yield ("learners", "", numbers.learners), False
     yield ("newest export", "", _minute(numbers.newest_export_at)), False
-    yield (), False
+    for part in (_funnel_lines, _course_lines, _run_lines, _certificate_lines, _pace_lines, _export_lines):
+        yield (), False
+        yield from part(numbers)
+
+
+def _funnel_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
+    yield (
+        ("step", "(courses of the series, best status over runs)", "learners", "of the step before", "of enrolled"),
+        True,
+    )
+    for step in numbers.funnel:
+        yield (step.label, "", step.learners, step.of_previous, step.of_first), False
+
+
+def _course_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
     tracks = sorted({track for course in numbers.courses for track in course.tracks})
     shown = [track or "track unknown" for track in tracks]
-    yield ("course", "title", "enrolled", "free track", "paid track", "passed", "certified", "eligible", *shown), True
+    counted = ("enrolled", "free track", "paid track", "passed", "certified", "eligible")
+    yield ("course", "title", *counted, "passed, share", "certificate, share", *shown), True
     for course in numbers.courses:
         cells = (course.enrolled, course.free, course.paid, course.passed, course.certified, course.eligible)
+        shares = (share(course.passed, course.enrolled), share(course.certificates, course.enrolled))
         by_track = (course.tracks.get(track, 0) for track in tracks)
-        yield (course.course.code, course.course.title, *cells, *by_track), False
-    yield (), False
-    yield ("certificates", "(courses certified or eligible)", "learners"), True
-    for earned, learners in sorted(numbers.by_certificates.items()):
-        yield (earned, "", learners), False
-    yield (), False
-    yield ("course", "run", "report", "exported at"), True
+        yield (course.course.code, course.course.title, *cells, *shares, *by_track), False
+
+
+def _run_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
+    yield ("course", "run", "enrolled", "passed", "certificate", "passed, share", "certificate, share"), True
+    for course in numbers.courses:
+        for run in course.runs:
+            shares = (share(run.passed, run.enrolled), share(run.certificates, run.enrolled))
+            yield (course.course.code, run.run, run.enrolled, run.passed, run.certificates, *shares), False
+
+
+def _certificate_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
+    yield ("certificates", "(courses certified or eligible)", "learners", "share"), True
+    for earned, learners in numbers.by_certificates.items():
+        yield (earned, "", learners, share(learners, numbers.learners)), False
+
+
+def _pace_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
+    yield ("terms", "(from the first to the last certificate of the series)", "learners"), True
+    for terms, learners in numbers.pace.by_terms.items():
+        yield (terms, "", learners), False
+    yield ("not known", "", numbers.pace.unknown), False
+
+
+def _export_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
+    yield ("course", "file", "run", "exported at", "", "rows", "warnings"), True
     for export in numbers.exports:
-        yield (export.course, export.run, export.kind, _minute(export.exported_at)), False
+        cells = (export.run, _minute(export.exported_at), "", export.rows, " ".join(export.warnings))
+        yield (export.course_code, export.file, *cells), False
 
 
 def _minute(moment: datetime | None) -> str:

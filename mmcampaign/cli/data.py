@@ -1,6 +1,7 @@
 """Commands over edX files and what came of them: ingest, imports, report."""
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,11 +10,15 @@ import typer
 from mmcampaign.cli.shell import Json, Program, print_json, print_table, progress, say, shell_of
 from mmcampaign.errors import InputError
 
+KINDS = "student_profile_info, grade_report or email_opt_in"
 LISTED_WHOLE = 30  # of a larger folder only the files worth a look are listed
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command(epilog="Example: mmcampaign ingest ~/Downloads/edx")(ingest)
+    app.command(
+        epilog="Examples: mmcampaign ingest ~/Downloads/edx · mmcampaign ingest january.csv --course engy1x "
+        "--run 1T2019 --kind grade_report --exported 2019-02-01-0000"
+    )(ingest)
     app.command(epilog="Example: mmcampaign imports --rejected")(imports)
     app.command(epilog="Example: mmcampaign report engy --format xlsx --out engy.xlsx")(report)
 
@@ -22,14 +27,27 @@ def ingest(
     ctx: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders of edX downloads.")],
     program: Annotated[str | None, typer.Option("--program", help="Read the files of this program only.")] = None,
+    insist: Annotated[
+        bool, typer.Option("--insist", help="Take the grades of reports before April 2015, which hold no certificates.")
+    ] = False,
+    kind: Annotated[str, typer.Option("--kind", help=f"What a renamed file is: {KINDS}.")] = "",
+    course: Annotated[str, typer.Option("--course", help="The course code of a renamed file.")] = "",
+    run_name: Annotated[str, typer.Option("--run", help="The run of a renamed file, such as 1T2019.")] = "",
+    exported: Annotated[
+        str, typer.Option("--exported", metavar="YYYY-MM-DD-HHMM", help="When a renamed file was exported, in UTC.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Read edX student profiles and grade reports into the database."""
+    """Read edX student profiles, grade reports and e-mail opt-in lists into the database."""
+    from mmcampaign.ingest import Stated
     from mmcampaign.ingest import ingest as run
 
     app = shell_of(ctx).open()
     if program:
         app.program(program)
+    stated = None
+    if kind or course or run_name or exported:
+        stated = Stated(kind=kind, course=course, run=run_name, exported_at=_stamp(exported))
     rows = 0
     with progress("Reading rows") as update:
 
@@ -43,17 +61,30 @@ def ingest(
             tuple(app.settings.programs.values()),
             paths,
             only_program=program,
+            insist=insist,
+            stated=stated,
             now=app.clock(),
             on_rows=on_rows,
         )
     files = [{key: value for key, value in asdict(file).items() if key != "path"} for file in result.files]
     changes = asdict(result.changes)
     if as_json:
-        print_json({"files": files, "changes": changes})
+        print_json({"files": files, "changes": changes, "warnings": result.warnings})
     else:
         _print_files(files, changes)
+        for warning in result.warnings:
+            say(warning)
     if any(file["status"] == "refused" or file["rejected"] for file in files):
         raise typer.Exit(1)
+
+
+def _stamp(text: str) -> datetime | None:
+    from mmcampaign.edx_csv import parse_stamp
+
+    found = parse_stamp(text)
+    if text and found is None:
+        raise typer.BadParameter(f"{text!r} is no stamp; write it as in edX's file names, like 2019-12-04-0227")
+    return found
 
 
 def _print_files(files: list[dict[str, Any]], changes: dict[str, int]) -> None:
@@ -78,15 +109,27 @@ def _print_files(files: list[dict[str, Any]], changes: dict[str, int]) -> None:
 def imports(
     ctx: typer.Context,
     rejected: Annotated[bool, typer.Option("--rejected", help="List refused rows with their reason.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the refused rows to this file, as they stand.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what was read when, and what was refused."""
+    """Show what was read when, and what was refused.
+
+    To mend refused rows, mend them in the file they come from and ingest that: one export replaces the other whole.
+    """
     from mmcampaign.store.imports import list_imports, list_rejected
 
     app = shell_of(ctx).open()
     with app.store.read() as connection:
         read = list_imports(connection)
-        refused = list_rejected(connection) if rejected else []
+        refused = list_rejected(connection) if rejected or csv else []
+    if csv:
+        from mmcampaign.pages.safe_csv import write_csv
+
+        facts = ("file", "line", "reason", "raw")
+        write_csv(csv, facts, ([row[fact] for fact in facts] for row in refused))
+        say(f"{len(refused)} refused rows written to {csv}")
     if as_json:
         print_json({"imports": read, "rejected": refused})
     elif rejected:
@@ -100,7 +143,8 @@ def report(
     ctx: typer.Context,
     program: Program,
     form: Annotated[
-        Literal["table", "csv", "xlsx", "json"], typer.Option("--format", help="How to write it.")
+        Literal["table", "csv", "xlsx", "html", "json"],
+        typer.Option("--format", help="How to write it; html is a page to read and print, with charts."),
     ] = "table",
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of the screen.")] = None,
 ) -> None:
@@ -113,6 +157,8 @@ def report(
         raise InputError(
             "An XLSX report needs a file.", todo=f"mmcampaign report {program} --format xlsx --out {program}.xlsx"
         )
+    if form == "html" and out is None:
+        out = Path(f"{program}-completion.html")
     report_formats.write(app, chosen, form, out)
     if out is not None:
         say(f"Written to {out}")

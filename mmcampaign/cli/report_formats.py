@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -10,6 +10,7 @@ import typer
 
 from mmcampaign.app import App
 from mmcampaign.cli.shell import print_table, say
+from mmcampaign.errors import InputError
 from mmcampaign.model import Program
 from mmcampaign.reports import (
     ProgramSummary,
@@ -17,6 +18,7 @@ from mmcampaign.reports import (
     report_columns,
     summary,
     write_csv,
+    write_html,
     write_json,
     write_xlsx,
 )
@@ -30,6 +32,10 @@ def write(app: App, program: Program, form: str, out: Path | None) -> None:
         assert out is not None
         numbers = summary(app.store, program)
         write_xlsx(out, report_columns(program), completion_rows(app.store, program), numbers)
+    elif form == "html":
+        zone, numbers = app.settings.site.timezone, summary(app.store, program)
+        with _destination(out) as stream:
+            write_html(stream, numbers, today=app.today, timezone=zone, made_at=app.clock())
     elif form == "table":
         _print_summary(app, program, summary(app.store, program))
     else:
@@ -40,7 +46,7 @@ def write(app: App, program: Program, form: str, out: Path | None) -> None:
 
 @contextmanager
 def _destination(out: Path | None) -> Iterator[TextIO]:
-    """A file that appears whole or not at all, or stdout."""
+    """A file that appears whole or not at all, or stdout. Raises InputError when it cannot be written."""
     if out is None:
         yield sys.stdout
         return
@@ -49,8 +55,12 @@ def _destination(out: Path | None) -> Iterator[TextIO]:
         with part.open("w", encoding="utf-8", newline="") as stream:
             yield stream
         part.replace(out)
+    except OSError as error:
+        todo = "Close it where it is open, or name another with --out."
+        raise InputError(f"{out} cannot be written: {error.strerror or error}.", todo=todo) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _print_summary(app: App, program: Program, numbers: ProgramSummary) -> None:

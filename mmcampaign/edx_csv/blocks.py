@@ -92,27 +92,33 @@ def split_blocks(file: BinaryIO, *, cells: int, first_line: int, size: int = BLO
     rest, line = b"", first_line
     while piece := file.read(size):
         data = rest + piece
-        inside, feeds = _record_ends(data)
-        if not len(feeds):
+        marks, ends = _marks(data)
+        if not len(ends):
             rest = data
             if len(rest) > LONGEST_RECORD:
                 raise InputError("A quote is opened and never closed.", todo=AGAIN)
             continue
-        cut = int(feeds[-1]) + 1
-        block = Block(data=data[:cut], first_line=line, ends=feeds)
+        cut = int(marks[ends[-1]]) + 1
+        block = Block(data=data[:cut], first_line=line, ends=marks[ends])
         _require_text(block)
-        _require_cells(block, inside[:cut], cells)
+        _require_cells(block, ends, cells)
         yield block
         rest, line = data[cut:], line + block.data.count(b"\n")
     if rest:
         raise InputError(f"The file is cut off in its last row, which starts in line {line}.", todo=AGAIN)
 
 
-def _record_ends(data: bytes) -> tuple[npt.NDArray[np.bool_], Positions]:
-    """Which bytes stand inside quotes, and the line feeds that do not. A doubled quote flips twice."""
+def _marks(data: bytes) -> tuple[Positions, Positions]:
+    """Where commas and line feeds stand outside quotes, and which of these are line feeds.
+
+    A place is inside when an odd number of quotes stands before it; a doubled quote flips twice.
+    """
     octets = np.frombuffer(data, np.uint8)
-    inside = np.cumsum(octets == _QUOTE, dtype=np.uint8) % 2 == 1
-    return inside, np.flatnonzero((octets == _LF) & ~inside)
+    marks = np.flatnonzero((octets == _COMMA) | (octets == _LF))
+    quotes = np.flatnonzero(octets == _QUOTE)
+    if len(quotes):
+        marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
+    return marks, np.flatnonzero(octets[marks] == _LF)
 
 
 def _require_text(block: Block) -> None:
@@ -127,9 +133,9 @@ def _require_text(block: Block) -> None:
         ) from error
 
 
-def _require_cells(block: Block, inside: npt.NDArray[np.bool_], cells: int) -> None:
-    commas = np.flatnonzero((np.frombuffer(block.data, np.uint8) == _COMMA) & ~inside)
-    found = np.diff(np.searchsorted(commas, block.ends), prepend=0) + 1
+def _require_cells(block: Block, ends: Positions, cells: int) -> None:
+    """``ends`` are the places of the line feeds among all marks, so that their distance is a record's cells."""
+    found = np.diff(ends, prepend=-1)
     wrong = np.flatnonzero(found != cells)
     if len(wrong):
         first = int(wrong[0])

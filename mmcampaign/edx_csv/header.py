@@ -4,13 +4,14 @@ Columns differ by era, by course and by site, so they are found by name and neve
 """
 
 import csv
+import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 from mmcampaign.edx_csv.blocks import AGAIN, open_report, split_blocks
-from mmcampaign.edx_csv.names import GRADES, PROFILE, UNKNOWN
+from mmcampaign.edx_csv.names import GRADES, OPT_IN, PROFILE, UNKNOWN
 from mmcampaign.errors import InputError
 
 Names = Mapping[str, tuple[str, ...]]
@@ -33,7 +34,12 @@ _GRADES_OPTIONAL: Names = {"enrollment_status": ("enrollment status",)}
 _PROFILE_LEFT: Names = {"student_id": ("id",), "username": ("username",), "name": ("name",), "email": ("email",)}
 _PROFILE_OPTIONAL: Names = {"profile_track": ("enrollment_mode",), "country": ("country",)}
 
+_OPT_IN_COLUMNS = {"email", "course_id", "is_opted_in_for_email", "preference_set_datetime"}
+
 _STATUS_COLUMN_SURE = datetime(2017, 6, 1, tzinfo=UTC)
+
+
+GRADES_ALONE = "Grades alone were read: the report has no tracks or certificates, so who completed is not known."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +50,7 @@ class Layout:
     columns: Mapping[str, int]
     cells: int
     header_lines: int
+    names: tuple[str, ...] = ()  # the whole header, trimmed and in lower case
     warnings: tuple[str, ...] = ()
 
 
@@ -56,13 +63,13 @@ def kind_of_header(header: list[str]) -> str:
         return GRADES
     if {"id", "username", "email"} <= set(names[:5]) and "name" in names and "grade" not in names:
         return PROFILE
-    return UNKNOWN
+    return OPT_IN if set(names) >= _OPT_IN_COLUMNS else UNKNOWN
 
 
-def read_layout(file: BinaryIO, kind: str, exported_at: datetime) -> Layout | None:
+def read_layout(file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool = False) -> Layout | None:
     """Read the header; the file then stands at its first row. None: there is nothing but a BOM (E7).
 
-    Raises InputError when the file is not what its name says, or leaves completion unknown (E18).
+    Raises InputError when the file is not what its name says, or leaves completion unknown (E18) and nobody insists.
     """
     record = open_report(file)
     if not record:
@@ -71,22 +78,36 @@ def read_layout(file: BinaryIO, kind: str, exported_at: datetime) -> Layout | No
     found = kind_of_header(header)
     if found != kind:
         raise InputError(f"The name says {kind}, but the first line {_described(record, found)}.", todo=AGAIN)
+    layout = layout_of(header, kind, exported_at, insist=insist)
+    return replace(layout, header_lines=record.count(b"\n") + 1)
+
+
+def layout_of(header: list[str], kind: str, exported_at: datetime, *, insist: bool = False) -> Layout:
+    """Where a header of that kind has our columns. Raises InputError when completion would be unknown (E18)."""
     names = [name.strip().lower() for name in header]
-    return Layout(
-        kind=kind,
-        columns=_profile_columns(names) if kind == PROFILE else _grade_columns(names),
-        cells=len(header),
-        header_lines=record.count(b"\n") + 1,
-        warnings=_missing_status(names, exported_at) if kind == GRADES else (),
-    )
+    warnings: tuple[str, ...] = ()
+    if kind == PROFILE:
+        columns = _profile_columns(names)
+    else:
+        columns, warnings = _grade_columns(names, insist)
+        warnings = warnings or _missing_status(names, exported_at)
+    return Layout(kind=kind, columns=columns, cells=len(header), header_lines=1, names=tuple(names), warnings=warnings)
 
 
 def sniff_kind(file: BinaryIO) -> str:
     """The kind of a file whose name says nothing; ``unknown`` for anything that is no report."""
+    head = file.read(1 << 16)
+    text = head.decode("utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig", "replace")
+    kinds = (kind_of_header(header_cells(text, delimiter)) for delimiter in ",;\t")
+    return next((kind for kind in kinds if kind != UNKNOWN), UNKNOWN)
+
+
+def header_cells(text: str, delimiter: str) -> list[str]:
+    """The cells of the first record, or none where there is no such thing."""
     try:
-        return kind_of_header(_cells(open_report(file)))
-    except InputError:
-        return UNKNOWN
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def count_records(file: BinaryIO) -> int:
@@ -115,14 +136,20 @@ def _profile_columns(names: list[str]) -> dict[str, int]:
     return {**_find(names, _PROFILE_LEFT), **_find(names, _PROFILE_OPTIONAL, last=True)}
 
 
-def _grade_columns(names: list[str]) -> dict[str, int]:
+def _grade_columns(names: list[str], insist: bool) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The columns, and a warning where the grades are all there is (E18; eras G0 and G1 have none of the five)."""
+    left = _find(names, _GRADES_LEFT)
     right = _find(names, _GRADES_RIGHT, last=True)
-    if missing := [theirs[0] for ours, theirs in _GRADES_RIGHT.items() if ours not in right]:
+    missing = [theirs[0] for ours, theirs in _GRADES_RIGHT.items() if ours not in right]
+    if missing and insist and not right:
+        return left, (GRADES_ALONE,)
+    if missing:
         raise InputError(
             f"The report has no column for {', '.join(missing)}, as before April 2015: who completed is not known.",
-            todo="Ask edX for a new report of this run; it comes in today's format.",
+            todo="Ask edX for a new report of this run; it comes in today's format. "
+            "To read its grades alone, say so: mmcampaign ingest FILE --insist",
         )
-    return {**_find(names, _GRADES_LEFT), **right, **_find(names, _GRADES_OPTIONAL, last=True)}
+    return {**left, **right, **_find(names, _GRADES_OPTIONAL, last=True)}, ()
 
 
 def _find(names: list[str], wanted: Names, *, last: bool = False) -> dict[str, int]:

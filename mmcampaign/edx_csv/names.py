@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 PROFILE = "student_profile_info"
 GRADES = "grade_report"
@@ -15,6 +16,7 @@ GRADE_ERRORS = "grade_report_err"
 OPT_IN = "email_opt_in"
 UNKNOWN = "unknown"
 REPORTS = frozenset({PROFILE, GRADES})
+READABLE = REPORTS | {OPT_IN}
 
 # Longest first: `grade_report` also ends other kinds (E1).
 _KINDS = (
@@ -23,8 +25,10 @@ _KINDS = (
     r"|submission_files|cohort_results|anonymized_ids|grade_report|ORA_summary|ORA_data|issued_certificates"
 )
 _STAMP = r"\d{4}-\d{2}-\d{2}-\d{4}"
-_EXPORT = re.compile(rf"(?P<front>.+?)_(?P<kind>{_KINDS})_(?P<stamp>{_STAMP})(?P<tail>.*)(?P<type>(?i:\.csv|\.zip))")
-_OPT_IN_LIST = re.compile(r".+-email_opt_in-.+-analytics.*\.csv", re.IGNORECASE)
+_EXPORT = re.compile(
+    rf"(?P<front>.+?)_(?P<kind>{_KINDS})_(?P<stamp>{_STAMP})(?P<tail>.*?)(?P<type>(?i:\.csv|\.csv\.gz|\.zip))"
+)
+_OPT_IN_LIST = re.compile(r".+-email_opt_in-.+-analytics.*\.csv(\.gz)?", re.IGNORECASE)
 _COPY_TAIL = re.compile(r"( \(\d+\)| - Copy( \(\d+\))?|-\d{1,2})")
 _CLASH_TAIL = re.compile(r"_[A-Za-z0-9]{7}( \(\d+\))?")
 _MAYBE_REPORT = re.compile(rf"({PROFILE}|{GRADES})_{_STAMP}")
@@ -34,7 +38,8 @@ _MAYBE_REPORT = re.compile(rf"({PROFILE}|{GRADES})_{_STAMP}")
 class ExportName:
     """What a file's name says. ``ignored`` or ``refused`` is the reason for not reading it, if there is one.
 
-    ``prefix`` is the configured course prefix that fits, ``exported_at`` the stamp: minutes, UTC.
+    ``prefix`` is the configured course prefix that fits, ``exported_at`` the stamp: minutes, UTC. ``asks``: a person
+    who knows what the file is can say so.
     """
 
     kind: str
@@ -43,6 +48,7 @@ class ExportName:
     exported_at: datetime | None = None
     ignored: str = ""
     refused: str = ""
+    asks: bool = False
 
 
 def parse_name(name: str, prefixes: Collection[str]) -> ExportName:
@@ -57,15 +63,33 @@ def parse_name(name: str, prefixes: Collection[str]) -> ExportName:
     kind = found["kind"]
     if kind == GRADES and found["tail"].startswith("_err"):
         kind = GRADE_ERRORS
-    prefix = max((one for one in prefixes if found["front"].startswith(one + "_")), key=len, default="")
+    front = _unquoted(found["front"])
+    prefix = max((one for one in prefixes if front.startswith(one + "_")), key=len, default="")
+    ignored = _why_ignored(kind)
+    refused = "" if ignored else _why_refused(found, prefix, prefixes)
     return ExportName(
         kind=kind,
         prefix=prefix,
-        run=found["front"].removeprefix(prefix + "_") if prefix else "",
-        exported_at=_stamp(found["stamp"]),
-        ignored=_why_ignored(kind),
-        refused="" if _why_ignored(kind) else _why_refused(found, prefix, prefixes),
+        run=front.removeprefix(prefix + "_") if prefix else "",
+        exported_at=parse_stamp(found["stamp"]),
+        ignored=ignored,
+        refused=refused,
+        asks=bool(refused) and found["type"].lower() != ".zip",
     )
+
+
+def _unquoted(front: str) -> str:
+    """Names of 2014 hold the course key itself, quoted as in a URL: ``course-v1%3AOrg%2BCourse%2BRun``."""
+    if "%" not in front:
+        return front
+    key = re.sub(r"[+/ ]", "_", unquote(front).removeprefix("course-v1:"))
+    return re.sub(r"[^\w.-]", "", key)
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file is to be opened as a ZIP of downloads; edX's own archives of submissions are not."""
+    found = _EXPORT.fullmatch(name)
+    return name.lower().endswith(".zip") and (found is None or not _why_ignored(found["kind"]))
 
 
 def _why_ignored(kind: str) -> str:
@@ -80,7 +104,7 @@ def _why_refused(found: re.Match[str], prefix: str, prefixes: Collection[str]) -
     tail = found["tail"]
     if found["type"].lower() == ".zip":
         return "This is an archive. Unpack it, then ingest the CSV files inside."
-    if _stamp(found["stamp"]) is None:
+    if parse_stamp(found["stamp"]) is None:
         return f"The stamp {found['stamp']} is no date and time. Give the file back the name edX gave it."
     if tail and not _COPY_TAIL.fullmatch(tail) and not _CLASH_TAIL.fullmatch(tail):
         return f"The file was renamed: edX never writes “{tail}” after the stamp. Give it back the name edX gave it."
@@ -98,11 +122,12 @@ def _other_name(name: str) -> ExportName:
         why = "The name is that of a report, but the file is no finished .csv. Unpack it, or download it again."
         return ExportName(kind=found[1], refused=why)
     if _OPT_IN_LIST.fullmatch(name):
-        return ExportName(kind=OPT_IN, ignored="Lists of e-mail choices are not read yet.")
+        return ExportName(kind=OPT_IN)
     return ExportName(kind=UNKNOWN, ignored="Not a student profile or grade report of edX.")
 
 
-def _stamp(written: str) -> datetime | None:
+def parse_stamp(written: str) -> datetime | None:
+    """``2019-12-04-0227`` as edX writes it, in UTC; None when it is no date and time."""
     try:
         return datetime.strptime(written, "%Y-%m-%d-%H%M").replace(tzinfo=UTC)
     except ValueError:

@@ -23,10 +23,10 @@ from mmcampaign.model import (
     Status,
 )
 from mmcampaign.rules import CERTIFICATE, UPGRADABLE_TRACKS, Candidate
+from mmcampaign.store.consents import choices_of
 from mmcampaign.store.tables import (
     campaigns,
     completions,
-    consents,
     course_instancedetails,
     imports,
     learners,
@@ -86,7 +86,7 @@ def candidates_by_id(
     history = _history(connection, ids, keys, lens)
     twins = _twins(connection, ids)
     suppressed = _pairs(connection, suppressions.c.email_key, suppressions.c.reason, list(keys))
-    consented = _pairs(connection, consents.c.learner_id, consents.c.choice, ids)
+    consented = choices_of(connection, {row.student_id: row.email_key for row in people})
     for row in people:
         yield Candidate(
             learner=learner_from_row(row),

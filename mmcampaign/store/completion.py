@@ -94,10 +94,16 @@ class CompletionChanges:
     newly_passed: int = 0
     newly_certified: int = 0
 
+    def __add__(self, other: "CompletionChanges") -> "CompletionChanges":
+        return CompletionChanges(
+            newly_passed=self.newly_passed + other.newly_passed,
+            newly_certified=self.newly_certified + other.newly_certified,
+        )
+
 
 def note_learners(connection: Connection, rows: ColumnElement[bool]) -> None:
     """Remember whose rows of ``course_instancedetails`` are about to change; ``rebuild_completions`` needs it."""
-    _touched.create(connection)
+    _temporary.create_all(connection, checkfirst=False)
     _note(connection, rows)
 
 
@@ -106,9 +112,47 @@ def _note(connection: Connection, rows: ColumnElement[bool]) -> None:
 
 
 def rebuild_completions(connection: Connection, course: str, rows: ColumnElement[bool]) -> CompletionChanges:
-    """Derive the course's completions anew for the learners noted and those who have such rows now."""
-    _note(connection, rows)
-    _fresh.create(connection)
+    """Derive the course's completions anew for the learners noted and those who have such rows now.
+
+    ``rows`` are of one run of the course, so that who has no completion of it yet has this row alone: it is copied.
+    """
+    seen_before = exists(
+        select(completions.c.learner_id).where(
+            completions.c.course == course, completions.c.learner_id == _details.learner_id
+        )
+    )
+    _note(connection, and_(rows, seen_before))
+    changes = _rebuild_noted(connection, course)
+    changes += _copy(connection, and_(rows, ~seen_before))
+    _temporary.drop_all(connection, checkfirst=False)
+    return changes
+
+
+def rebuild_course(connection: Connection, course: str) -> None:
+    """Derive every completion of a course from nothing."""
+    connection.execute(delete(completions).where(completions.c.course == course))
+    note_learners(connection, _details.course == course)
+    _rebuild_noted(connection, course)
+    _temporary.drop_all(connection, checkfirst=False)
+
+
+def _copy(connection: Connection, rows: ColumnElement[bool]) -> CompletionChanges:
+    passed = case({status.value: passed_mark(status) for status in Status}, value=_details.status)
+    counted = select(_count_if(passed == "Y"), _count_if(_details.status == Status.CERTIFIED.value)).where(rows)
+    newly_passed, newly_certified = connection.execute(counted).one()
+    columns = (_details.course, _details.learner_id, _details.status, _details.enrollment_track, passed)
+    every = select(*columns, _details.course_instance).where(rows).order_by(_details.learner_id)
+    connection.execute(completions.insert().from_select([column.name for column in completions.columns], every))
+    return CompletionChanges(newly_passed=newly_passed, newly_certified=newly_certified)
+
+
+def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count(case((condition, 1)))
+
+
+def _rebuild_noted(connection: Connection, course: str) -> CompletionChanges:
+    if connection.execute(select(_touched.c.learner_id).limit(1)).first() is None:
+        return CompletionChanges()
     connection.execute(_fresh.insert().from_select([column.name for column in completions.columns], _best(course)))
     changes = CompletionChanges(
         newly_passed=_count_new(connection, _fresh.c.passed == "Y", completions.c.passed == "Y"),
@@ -119,7 +163,6 @@ def rebuild_completions(connection: Connection, course: str, rows: ColumnElement
         ),
     )
     _replace(connection, course)
-    _temporary.drop_all(connection, checkfirst=False)
     return changes
 
 

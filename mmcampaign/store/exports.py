@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_
 
 from mmcampaign.model import FileStatus
 from mmcampaign.store.completion import note_learners, rebuild_completions
@@ -120,9 +120,12 @@ def _place(export: Any) -> tuple[Any, str, str]:
 
 
 def _replace_run(connection: Connection, staging: Staging, run: Run) -> Changes:
+    of_grades = staging.table is staged_grades
     rows = course_instancedetails.c.course_instance == run.course_instance
+    if not of_grades:  # a profile says nothing that counts about who stands in the grade report
+        rows = and_(rows, course_instancedetails.c.import_id.is_(None))
     note_learners(connection, rows)
-    replace_rows = replace_grades if staging.table is staged_grades else replace_profiles
+    replace_rows = replace_grades if of_grades else replace_profiles
     moved = replace_rows(connection, staging.table, run)
     derived = rebuild_completions(connection, run.course, rows)
     return Changes(

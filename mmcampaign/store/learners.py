@@ -3,16 +3,38 @@
 The outcome depends on the set of files alone, never on their order: each fact has a rank, and the highest stays.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, func, literal, null, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    Update,
+    and_,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from mmcampaign.store.staging import insert_into
 from mmcampaign.store.tables import UtcDateTime, learners
 
 RETIRED_NAME = "retired__user_"
 RETIRED_ADDRESS = "retired\\_\\_user\\_%@retired.invalid"
+
+Row = Mapping[str, ColumnElement[Any]]
+
+_IDENTITY = ("username", "email", "email_key")
+_COUNT = select(func.count()).select_from(learners)
+_old = dict(learners.c)
 
 
 def merge_learners(connection: Connection, staged: Table, exported_at: datetime) -> int:
@@ -22,67 +44,84 @@ def merge_learners(connection: Connection, staged: Table, exported_at: datetime)
     older or newer, and wipes name and country for good (E42). A retired address alone is a pending deletion and counts
     by its date, so that a cancelled deletion brings the address back (E41).
     """
-    known = exists(select(learners.c.student_id).where(learners.c.student_id == staged.c.student_id))
-    new = connection.execute(select(func.count()).select_from(staged).where(~known)).scalar_one()
+    facts = _facts(staged, exported_at)
+    before = connection.execute(_COUNT).scalar_one()
+    connection.execute(_rename(staged, facts))
     insert = insert_into(connection, learners)
-    insert = insert.from_select([column.name for column in learners.columns], _facts(staged, exported_at))
-    connection.execute(_keep_highest(insert))
-    return int(new)
+    rows = select(*facts.values()).where(true()).order_by(staged.c.student_id)  # SQLite wants the WHERE
+    connection.execute(_keep_highest(insert.from_select(list(facts), rows)))
+    return connection.execute(_COUNT).scalar_one() - before
 
 
-def _facts(staged: Table, exported_at: datetime) -> Any:
+def count_shared_addresses(connection: Connection) -> int:
+    """How many addresses stand on more than one account (edX case E34)."""
+    shared = select(_old["email_key"]).where(_old["email_key"] != "").group_by(_old["email_key"])
+    shared = shared.having(func.count() > 1)
+    return int(connection.execute(select(func.count()).select_from(shared.subquery())).scalar_one())
+
+
+def _facts(staged: Table, exported_at: datetime) -> Row:
+    """What a staged row says, by column of ``learners``."""
     stamp = literal(exported_at, UtcDateTime())
     retired = func.substr(staged.c.username, 1, len(RETIRED_NAME)) == RETIRED_NAME
     of_profile = "name" in staged.c
+    return {
+        "student_id": staged.c.student_id,
+        **{name: staged.c[name] for name in _IDENTITY},
+        "name": case((retired, null()), else_=staged.c.name) if of_profile else null(),
+        "country": case((retired, null()), else_=staged.c.country) if of_profile else null(),
+        "retired_at": case((retired, stamp)),
+        "seen_at": stamp,
+        "profile_seen_at": stamp if of_profile else null(),
+    }
+
+
+def _rename(staged: Table, new: Row) -> Update:
+    """Changed user names and addresses: few, and the only columns an index follows, so the merge leaves them alone."""
+    differs = or_(*(_old[name] != new[name] for name in _IDENTITY))
     return (
-        select(
-            staged.c.student_id,
-            staged.c.username,
-            staged.c.email,
-            staged.c.email_key,
-            case((retired, null()), else_=staged.c.name) if of_profile else null(),
-            case((retired, null()), else_=staged.c.country) if of_profile else null(),
-            case((retired, stamp)),
-            stamp,
-            stamp if of_profile else null(),
-        )
-        .where(literal(True))  # SQLite would take ON CONFLICT for a join without it
-        .order_by(staged.c.student_id)
+        update(learners)
+        .where(learners.c.student_id == staged.c.student_id, differs, _is_newer(new))
+        .values({name: new[name] for name in _IDENTITY})
     )
 
 
 def _keep_highest(insert: Any) -> Any:
-    old, new = learners.c, insert.excluded
-    newer = _identity_rank(new) > _identity_rank(old)
+    new: Row = dict(insert.excluded)
+    newer = _is_newer(new)
     newer_profile = and_(
-        new.profile_seen_at.is_not(None), or_(old.profile_seen_at.is_(None), _profile_rank(new) > _profile_rank(old))
+        new["profile_seen_at"].is_not(None),
+        or_(_old["profile_seen_at"].is_(None), _profile_rank(new) > _profile_rank(_old)),
     )
-    retired = or_(old.retired_at.is_not(None), new.retired_at.is_not(None))
-    retired_earlier = new.retired_at < old.retired_at
+    retired = or_(_old["retired_at"].is_not(None), new["retired_at"].is_not(None))
+    retired_earlier = new["retired_at"] < _old["retired_at"]
+    first_or_earlier = or_(_old["retired_at"].is_(None), retired_earlier)
     return insert.on_conflict_do_update(
         index_elements=["student_id"],
         set_={
+            "seen_at": case((newer, new["seen_at"]), else_=_old["seen_at"]),
             **{
-                name: case((newer, new[name]), else_=old[name])
-                for name in ("username", "email", "email_key", "seen_at")
-            },
-            **{
-                name: case((retired, null()), (newer_profile, new[name]), else_=old[name])
+                name: case((retired, null()), (newer_profile, new[name]), else_=_old[name])
                 for name in ("name", "country")
             },
-            "profile_seen_at": case((newer_profile, new.profile_seen_at), else_=old.profile_seen_at),
-            "retired_at": case((or_(old.retired_at.is_(None), retired_earlier), new.retired_at), else_=old.retired_at),
+            "profile_seen_at": case((newer_profile, new["profile_seen_at"]), else_=_old["profile_seen_at"]),
+            "retired_at": case((first_or_earlier, new["retired_at"]), else_=_old["retired_at"]),
         },
         where=or_(newer, newer_profile, retired_earlier),
     )
 
 
-def _identity_rank(row: Any) -> ColumnElement[Any]:
+def _is_newer(new: Row) -> ColumnElement[bool]:
+    """Still true of seen_at after ``_rename``: a tie in it was settled there, and leaves nothing to change."""
+    return _identity_rank(new) > _identity_rank(_old)
+
+
+def _identity_rank(row: Row) -> ColumnElement[Any]:
     """Retired first, then the newest; in the same minute a retired address, then any order that is always the same."""
-    is_retired = case((row.retired_at.is_not(None), 1), else_=0)
-    is_leaving = case((row.email_key.like(RETIRED_ADDRESS, escape="\\"), 1), else_=0)
-    return tuple_(is_retired, row.seen_at, is_leaving, row.email, row.username)
+    is_retired = case((row["retired_at"].is_not(None), 1), else_=0)
+    is_leaving = case((row["email_key"].like(RETIRED_ADDRESS, escape="\\"), 1), else_=0)
+    return tuple_(is_retired, row["seen_at"], is_leaving, row["email"], row["username"])
 
 
-def _profile_rank(row: Any) -> ColumnElement[Any]:
-    return tuple_(row.profile_seen_at, func.coalesce(row.name, ""), func.coalesce(row.country, ""))
+def _profile_rank(row: Row) -> ColumnElement[Any]:
+    return tuple_(row["profile_seen_at"], func.coalesce(row["name"], ""), func.coalesce(row["country"], ""))

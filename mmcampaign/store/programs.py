@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, inspect, select, update
 
 from mmcampaign.model import Program, Status
-from mmcampaign.store.completion import note_learners, rebuild_completions, recompute_status
+from mmcampaign.store.completion import rebuild_course, recompute_status
 from mmcampaign.store.engine import Store
 from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, program_courses
 
@@ -20,14 +20,18 @@ def sync_programs(store: Store, programs: Sequence[Program]) -> None:
     Rows of a course that is configured no longer are kept, unseen, and come back with it. Reads only when nothing
     changed. One transaction.
     """
-    wanted = _configured(programs)
+    if knows_programs(store, programs):
+        return
+    with store.write() as connection:
+        _sync_courses(connection, _configured(programs))
+        _sync_views(connection, programs)
+
+
+def knows_programs(store: Store, programs: Sequence[Program]) -> bool:
+    """Whether courses, passing grades and report views of the database are those of the configuration."""
     views = {view_name(program.code) for program in programs}
     with store.read() as connection:
-        if _stored(connection) == wanted and _views(connection) == views:
-            return
-    with store.write() as connection:
-        _sync_courses(connection, wanted)
-        _sync_views(connection, programs)
+        return _stored(connection) == _configured(programs) and _views(connection) == views
 
 
 def view_name(program: str) -> str:
@@ -66,7 +70,8 @@ def _sync_courses(connection: Connection, wanted: Configured) -> None:
     connection.execute(delete(completions).where(completions.c.course.not_in(select(program_courses.c.course))))
     for code, course in wanted.items():
         if any(before.get(code, {}).get(key) != course[key] for key in ("prefix", "passing_grade")):
-            _rebuild(connection, code, float(str(course["passing_grade"])))
+            recompute_status(connection, code, float(str(course["passing_grade"])))
+            rebuild_course(connection, code)
 
 
 def _assign_rows(connection: Connection) -> None:
@@ -82,14 +87,6 @@ def _assign_rows(connection: Connection) -> None:
         )
     owner = select(program_courses.c.program).where(program_courses.c.course == imports.c.course).scalar_subquery()
     connection.execute(update(imports).where(imports.c.program.is_distinct_from(owner)).values(program=owner))
-
-
-def _rebuild(connection: Connection, course: str, passing_grade: float) -> None:
-    rows = course_instancedetails.c.course == course
-    recompute_status(connection, course, passing_grade)
-    connection.execute(delete(completions).where(completions.c.course == course))
-    note_learners(connection, rows)
-    rebuild_completions(connection, course, rows)
 
 
 def _sync_views(connection: Connection, programs: Sequence[Program]) -> None:

@@ -1,17 +1,19 @@
 """Reads the completion report of a program: the rows of its view, and the counts that sum it up (contract 4)."""
 
-from collections.abc import Generator
-from datetime import datetime
+import json
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, case, column, func, select, table
+from sqlalchemy import ColumnElement, Connection, Integer, Select, and_, case, cast, column, func, null, select, table
 
+from mmcampaign.figures import Source, Standing
 from mmcampaign.model import FileStatus, Program, Status
 from mmcampaign.store.engine import Store
 from mmcampaign.store.programs import view_name
-from mmcampaign.store.tables import completions, imports
+from mmcampaign.store.tables import completions, course_instancedetails, imports
 
 _ROWS_AT_A_TIME = 5_000
+_CERTIFICATE = (Status.CERTIFIED.value, Status.ELIGIBLE.value)
 
 
 class CompletionCount(NamedTuple):
@@ -24,13 +26,13 @@ class CompletionCount(NamedTuple):
     learners: int
 
 
-class NewestExport(NamedTuple):
-    """The newest loaded export of a course run and kind. ``exported_at`` is UTC."""
+class RunCount(NamedTuple):
+    """Learners of a course run that share a status."""
 
     course: str
     run: str
-    kind: str
-    exported_at: datetime
+    status: Status
+    learners: int
 
 
 def report_columns(program: Program) -> tuple[str, ...]:
@@ -67,7 +69,7 @@ def completion_counts(connection: Connection, program: Program) -> list[Completi
     track = func.coalesce(completions.c.enrollment_track, "")
     query = (
         select(completions.c.course, track, completions.c.status, completions.c.passed, func.count())
-        .where(completions.c.course.in_([course.code for course in program.courses]))
+        .where(completions.c.course.in_(_codes(program)))
         .group_by(completions.c.course, track, completions.c.status, completions.c.passed)
     )
     return [
@@ -76,29 +78,86 @@ def completion_counts(connection: Connection, program: Program) -> list[Completi
     ]
 
 
-def certificate_counts(connection: Connection, program: Program) -> dict[int, int]:
-    """Number of courses certified or eligible -> number of learners."""
-    certificates = case((completions.c.status.in_([Status.CERTIFIED, Status.ELIGIBLE]), 1), else_=0)
+def run_counts(connection: Connection, program: Program) -> list[RunCount]:
+    """How many learners stand where in each course run."""
+    details = course_instancedetails.c
+    query = (
+        select(details.course, details.run, details.status, func.count())
+        .where(details.course.in_(_codes(program)))
+        .group_by(details.course, details.run, details.status)
+        .order_by(details.course, details.run)
+    )
+    return [RunCount(course, run, Status(status), count) for course, run, status, count in connection.execute(query)]
+
+
+def standing_counts(connection: Connection, program: Program) -> list[Standing]:
+    """How many learners have so many certificates and have passed so many courses in the series and outside it."""
+    in_series = completions.c.course.in_([course.code for course in program.series])
+    passed = completions.c.passed == "Y"
     per_learner = (
-        select(func.sum(certificates).label("earned"))
-        .where(completions.c.course.in_([course.code for course in program.courses]))
+        select(
+            _number(completions.c.status.in_(_CERTIFICATE)).label("certificates"),
+            _number(and_(passed, in_series)).label("series_passed"),
+            _number(and_(passed, ~in_series)).label("others_passed"),
+        )
+        .where(completions.c.course.in_(_codes(program)))
         .group_by(completions.c.learner_id)
         .subquery()
     )
-    query = select(per_learner.c.earned, func.count()).group_by(per_learner.c.earned).order_by(per_learner.c.earned)
-    return {int(earned): learners for earned, learners in connection.execute(query)}
+    columns = per_learner.c.certificates, per_learner.c.series_passed, per_learner.c.others_passed
+    query = select(*columns, func.count().label("learners")).group_by(*columns).order_by(*columns)
+    return [Standing(**row._mapping) for row in connection.execute(query)]
 
 
-def newest_exports(connection: Connection, program: Program) -> list[NewestExport]:
+def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count(case((condition, 1)))
+
+
+def term_counts(connection: Connection, program: Program, order: Sequence[str]) -> dict[int | None, int]:
+    """Of the learners with a certificate in every course of the series: terms from the first to the last -> learners.
+
+    ``order`` names the runs, oldest first; None stands for learners with a certificate from any other run.
+    """
+    places = {course.instance(run): place for course in program.series for place, run in enumerate(order)}
+    place = case(places, value=completions.c.course_instance) if places else cast(null(), Integer)
+    courses = [course.code for course in program.series]
+    span = case((func.count(place) == len(courses), func.max(place) - func.min(place)))
+    per_learner = (
+        select(span.label("terms"))
+        .where(completions.c.course.in_(courses), completions.c.status.in_(_CERTIFICATE))
+        .group_by(completions.c.learner_id)
+        .having(func.count() == len(courses))
+        .subquery()
+    )
+    query = select(per_learner.c.terms, func.count()).group_by(per_learner.c.terms).order_by(per_learner.c.terms)
+    return {terms: learners for terms, learners in connection.execute(query)}  # noqa: C416  rows are no pairs to mypy
+
+
+def newest_exports(connection: Connection, program: Program) -> list[Source]:
     """What the report rests on, by course, run and kind."""
     query = (
-        select(imports.c.course, imports.c.run, imports.c.kind, func.max(imports.c.exported_at))
+        select(imports)
         .where(
-            imports.c.course.in_([course.code for course in program.courses]),
+            imports.c.course.in_(_codes(program)),
             imports.c.status == FileStatus.LOADED,
             imports.c.exported_at.is_not(None),
         )
-        .group_by(imports.c.course, imports.c.run, imports.c.kind)
         .order_by(imports.c.course, imports.c.run, imports.c.kind)
     )
-    return [NewestExport(*row) for row in connection.execute(query)]
+    return [
+        Source(
+            course_code=row.course,
+            run=row.run,
+            kind=row.kind,
+            file=row.name,
+            exported_at=row.exported_at,
+            ingested_at=row.ingested_at,
+            rows=row.rows,
+            warnings=tuple(json.loads(row.warnings)),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _codes(program: Program) -> list[str]:
+    return [course.code for course in program.courses]

@@ -132,6 +132,16 @@ consents = Table(
     Column("import_id", ForeignKey("imports.id")),
 )
 
+# The same from lists without user ids (before January 2017); whoever has the address now is meant.
+address_consents = Table(
+    "address_consents",
+    metadata,
+    Column("email_key", Text, primary_key=True),
+    Column("choice", Text, nullable=False),
+    Column("chosen_at", UtcDateTime),
+    Column("import_id", ForeignKey("imports.id")),
+)
+
 imports = Table(
     "imports",
     metadata,

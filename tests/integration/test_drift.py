@@ -131,7 +131,7 @@ DRIFT = [
     ),
     pytest.param(
         _learner(*(make_candidate(learner=make_learner(number)) for number in range(20, 27))),
-        "learners who would be chosen now but were not planned: 7 (edX users 20, 21, 22, 23, 24, …)",
+        "learners who would be chosen now but were not planned: 7 (edX users 20, 21, 22, 23, 24, ...)",
         id="new learners",
     ),
 ]

@@ -1,6 +1,5 @@
 """The invented sample folder, ingested whole: every file and every learner as ``expected.json`` has them."""
 
-import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,62 +11,18 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from mmcampaign.ingest import FileResult, ingest
-from mmcampaign.model import Course, FileStatus, Program
+from mmcampaign.model import FileStatus
 from mmcampaign.store.candidates import learner_from_row
 from mmcampaign.store.engine import Store, open_store
-from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, metadata, rejected_rows
+from mmcampaign.store.tables import completions, learners
+from tests.edx_samples import DOWNLOADS, EXPECTED, NOW, RIVER, dump, facts
 
-SAMPLES = Path(__file__).parents[1] / "data" / "edx-samples"
-DOWNLOADS = SAMPLES / "downloads"
-EXPECTED = json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8"))
-NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
-RIVER = Program(
-    code="river",
-    title="Rivers",
-    template="river",
-    courses=(
-        Course(code="RIVER1x", prefix="NordlandX_RIVER1x", passing_grade=0.65, runs=("1T2016", "2T2019")),
-        Course(code="RIVER.2x", prefix="NordlandX_RIVER.2x", passing_grade=0.7, runs=("3T2016", "2025_T1")),
-    ),
-)
 ROLES = {
     "use": FileStatus.LOADED,
     "superseded": FileStatus.SUPERSEDED,
     "duplicate": FileStatus.DUPLICATE,
     "ignore": FileStatus.IGNORED,
 }
-
-
-def dump(store: Store) -> dict[str, list[Any]]:
-    """Every table, row by row."""
-    with store.read() as connection:
-        return {
-            name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
-            for name, table in metadata.tables.items()
-        }
-
-
-def facts(store: Store) -> dict[str, Any]:
-    """What the files say, without import ids, times of reading, and which of two equal files came first."""
-    with store.read() as connection:
-        files = {row.id: row.sha256 for row in connection.execute(select(imports))}
-        found: dict[str, Any] = {}
-        for table in (completions, course_instancedetails):
-            rows = connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()
-            found[table.name] = [
-                {key: files.get(value) if key.endswith("import_id") else value for key, value in row.items()}
-                for row in rows
-            ]
-        found["learners"] = [tuple(row) for row in connection.execute(select(learners).order_by("student_id"))]
-        known = select(imports.c.sha256, imports.c.kind, imports.c.course_instance, imports.c.status, imports.c.reason)
-        known = known.add_columns(imports.c.rows, imports.c.accepted, imports.c.rejected, imports.c.audit_hidden)
-        read = known.where(imports.c.status.in_([FileStatus.LOADED, FileStatus.SUPERSEDED]))
-        found["imports"] = sorted(tuple(row) for row in connection.execute(read))
-        found["rejected"] = sorted(
-            tuple(row)
-            for row in connection.execute(select(rejected_rows.c.line, rejected_rows.c.reason, rejected_rows.c.raw))
-        )
-    return found
 
 
 @pytest.fixture
@@ -183,54 +138,3 @@ def test_e33_e42_the_order_of_the_files_does_not_matter(
     calls = [files[start : start + at_once] for start in range(0, len(files), at_once)]
     with tempfile.TemporaryDirectory() as folder:
         assert ingest_in_order(_empty_sqlite, Path(folder), calls) == expected_facts
-
-
-LINE_FEEDS = "NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-18-0700.csv"
-VERIFIED_ONLY = "NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-20-0911.csv"
-VARIANTS = {
-    "E5": ("NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-19-1200.csv", "refused", "error page"),
-    "E6": ("NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-17-1500.csv", "refused", "cut off"),
-    "E8 grades": ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.csv", "refused", "semicolons"),
-    "E8 profile": ("NordlandX_RIVER1x_2T2019_student_profile_info_2019-12-04-0219.csv", "refused", "semicolons"),
-    "E9": (LINE_FEEDS, "loaded", ""),
-    "E11": ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-05-0100.csv", "refused", "17 cells"),
-    "E12": ("NordlandX_RIVER.2x_3T2016_grade_report_2017-05-05-0800.csv", "refused", "14 cells"),
-    "E44": (VERIFIED_ONLY, "loaded", ""),
-}
-
-
-@pytest.mark.parametrize(("name", "status", "says"), VARIANTS.values(), ids=VARIANTS)
-def test_variants_are_never_ingested_silently_wrong(sampled: Store, name: str, status: str, says: str) -> None:
-    before = dump(sampled)
-    (file,) = ingest(sampled, (RIVER,), [SAMPLES / "variants" / name], now=NOW).files
-    assert file.status == status
-    assert says in file.reason
-    after = dump(sampled)
-    if status == "refused":
-        assert len(after.pop("imports")) == len(before.pop("imports")) + 1
-        assert after == before
-    assert file.accepted + file.rejected == file.rows
-
-
-def test_every_variant_is_listed() -> None:
-    assert {path.name for path in (SAMPLES / "variants").iterdir()} == {name for name, _, _ in VARIANTS.values()}
-
-
-def test_e9_line_feeds_bring_the_same_as_the_export_before(sampled: Store) -> None:
-    before = facts(sampled)["completions"]
-    ingest(sampled, (RIVER,), [SAMPLES / "variants" / LINE_FEEDS], now=NOW)
-    assert facts(sampled)["completions"] == before
-
-
-def test_e44_a_verified_only_report_is_flagged(sampled: Store) -> None:
-    result = ingest(sampled, (RIVER,), [SAMPLES / "variants" / VERIFIED_ONLY], now=NOW)
-    assert any("lists verified learners only" in warning for warning in result.files[0].warnings)
-    with sampled.read() as connection:
-        flagged = connection.execute(select(imports.c.name).where(imports.c.audit_hidden)).scalars().all()
-        rows = select(course_instancedetails).where(
-            course_instancedetails.c.course_instance == "NordlandX_RIVER.2x_2025_T1"
-        )
-        status = {row.learner_id: row.status for row in connection.execute(rows)}
-    assert flagged == [VERIFIED_ONLY]
-    assert status[8711203] == "grade_unknown"
-    assert status[9012845] == "eligible"

@@ -1,75 +1,19 @@
 """The outbox on both engines: claims never overlap, every change is counted, doubt never becomes a second mail."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from threading import Barrier, Thread
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import Connection, Row, select
 
-from mmcampaign.lifecycle import settle
-from mmcampaign.model import MessageStatus, Outcome, Receipt
+from mmcampaign.model import MessageStatus, Outcome
 from mmcampaign.store import outbox
 from mmcampaign.store.engine import Store
-from mmcampaign.store.outbox import LEASE, Claimed, Record
-from mmcampaign.store.tables import campaigns, messages
+from mmcampaign.store.outbox import LEASE, Claimed
 from tests.builders import NOW, TODAY
-from tests.ledgers import add_campaign, add_message
+from tests.ledgers import add_message, assert_adds_up, claim, make, record, rows
 from tests.worlds import suppress
 
 M = MessageStatus
-
-
-def claim(store: Store, campaign: int, *, size: int = 100, by: str = "a", now: datetime = NOW) -> list[Claimed]:
-    with store.write() as connection:
-        return outbox.claim(connection, campaign, size=size, by=by, provider="memory", now=now)
-
-
-def record(
-    store: Store, campaign: int, claimed: Sequence[Claimed], outcome: Outcome = Outcome.ACCEPTED, *, by: str = "a"
-) -> int:
-    records = [_record(message, outcome) for message in claimed]
-    with store.write() as connection:
-        return outbox.record(connection, campaign, records, by=by, now=NOW)
-
-
-def _record(message: Claimed, outcome: Outcome, now: datetime = NOW) -> Record:
-    receipt = Receipt(message_id=message.message_id, outcome=outcome, provider_message_id="p1", error="why")
-    settled = settle(receipt, attempts=message.attempts, now=now)
-    return Record(id=message.id, settled=settled, receipt=receipt, digest="d1", attempts=message.attempts)
-
-
-def rows(store: Store, campaign: int) -> list[Row[Any]]:
-    with store.read() as connection:
-        return list(connection.execute(select(messages).where(messages.c.campaign_id == campaign).order_by("id")))
-
-
-def ledger(connection: Connection, campaign: int) -> dict[str, int]:
-    row = connection.execute(select(campaigns).where(campaigns.c.id == campaign)).one()
-    return {status.value: getattr(row, status.value) for status in MessageStatus}
-
-
-def assert_adds_up(store: Store, campaign: int) -> dict[str, int]:
-    """The counts of the campaign are those of its messages; returned without the zeros."""
-    with store.read() as connection:
-        kept = ledger(connection, campaign)
-        assert kept == outbox.count_by_status(connection, campaign)
-        chosen = connection.execute(select(campaigns.c.chosen).where(campaigns.c.id == campaign)).scalar_one()
-    assert sum(kept.values()) == chosen
-    return {status: number for status, number in kept.items() if number}
-
-
-def make(store: Store, number: int = 3, **changes: Any) -> int:
-    """A campaign with so many pending messages."""
-    with store.write() as connection:
-        campaign = add_campaign(connection)
-        for learner in range(1, number + 1):
-            add_message(connection, campaign, learner, **changes)
-    return campaign
 
 
 # --- claim and record -----------------------------------------------------------------------------------------------
@@ -290,135 +234,3 @@ def test_unknown_ids(store: Store):
         assert sorted(outbox.unknown_ids(connection, campaign)) == [first.id, second.id]
         assert outbox.unknown_ids(connection, campaign, second.message_id) == [second.id]
         assert outbox.unknown_ids(connection, other, second.message_id) == []
-
-
-# --- laws -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Walk:
-    """A campaign with two workers; ``may_go`` are the messages that nothing speaks against handing over."""
-
-    store: Store
-    campaign: int
-    now: datetime = NOW
-    held: dict[str, list[Claimed]] = field(default_factory=lambda: {"a": [], "b": []})
-    may_go: set[int] = field(default_factory=set)
-
-    def claim(self, worker: str, size: int) -> None:
-        if self.held[worker]:
-            return
-        claimed = claim(self.store, self.campaign, size=size, by=worker, now=self.now)
-        assert len(claimed) <= size
-        assert len({message.shape_digest for message in claimed}) <= 1
-        assert {message.id for message in claimed} <= self.may_go
-        self.may_go -= {message.id for message in claimed}
-        self.held[worker] = claimed
-
-    def record(self, worker: str, outcomes: list[Outcome]) -> None:
-        claimed, self.held[worker] = self.held[worker], []
-        records = [_record(message, outcomes[n % len(outcomes)], self.now) for n, message in enumerate(claimed)]
-        with self.store.write() as connection:
-            holders = self._holders(connection)
-            outbox.record(connection, self.campaign, records, by=worker, now=self.now)
-        ours = {message.id for message in claimed if message.id in holders[worker]}
-        self.may_go |= {r.id for r in records if r.id in ours and r.settled.status is M.PENDING}
-
-    def settle_orphans(self, status: M) -> None:
-        with self.store.write() as connection:
-            left = [row for row, _, _ in outbox.orphans(connection, self.campaign, now=self.now, alone=False)]
-            outbox.move(connection, self.campaign, left, origin=M.SENDING, status=status, error=None)
-        if status is M.PENDING:
-            self.may_go |= set(left)
-
-    def resolve(self, status: M) -> None:
-        with self.store.write() as connection:
-            doubtful = outbox.unknown_ids(connection, self.campaign)
-            outbox.move(connection, self.campaign, doubtful, origin=M.UNKNOWN, status=status, error=None)
-        if status is M.PENDING:
-            self.may_go |= set(doubtful)
-
-    def suppress(self, learner: int) -> None:
-        with self.store.write() as connection:
-            suppress(connection, f"walker{learner}of{self.campaign}@mail.example")
-            outbox.drop_unmailable(connection, self.campaign, TODAY)
-
-    def wait(self, minutes: int) -> None:
-        self.now += timedelta(minutes=minutes)
-
-    def cancel(self) -> None:
-        with self.store.write() as connection:
-            outbox.cancel_pending(connection, self.campaign)
-
-    def _holders(self, connection: Connection) -> dict[str, set[int]]:
-        found: dict[str, set[int]] = {worker: set() for worker in self.held}
-        query = select(messages.c.id, messages.c.claimed_by)
-        sending = messages.c.status == M.SENDING
-        for row in connection.execute(query.where(messages.c.campaign_id == self.campaign, sending)):
-            found[row.claimed_by].add(row.id)
-        return found
-
-
-workers = st.sampled_from(["a", "b"])
-outcomes = st.lists(st.sampled_from(Outcome), min_size=1, max_size=4)
-steps = st.one_of(
-    st.tuples(st.just("claim"), workers, st.integers(1, 4)),
-    st.tuples(st.just("claim"), workers, st.integers(1, 4)),
-    st.tuples(st.just("record"), workers, outcomes),
-    st.tuples(st.just("record"), workers, outcomes),
-    st.tuples(st.just("settle_orphans"), st.sampled_from([M.UNKNOWN, M.ACCEPTED, M.PENDING])),
-    st.tuples(st.just("resolve"), st.sampled_from([M.ACCEPTED, M.FAILED, M.PENDING])),
-    st.tuples(st.just("suppress"), st.integers(1, 8)),
-    st.tuples(st.just("wait"), st.integers(1, 11)),
-    st.tuples(st.just("cancel")),
-)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(steps, max_size=14))
-def test_whatever_happens_the_ledger_adds_up_and_nothing_goes_twice(store: Store, steps: list[tuple[Any, ...]]):
-    """A message is claimed again only after a proof, or a person's word, that it was not taken.
-
-    Each example is a campaign of its own in one database.
-    """
-    campaign = make(store, 0)
-    with store.write() as connection:
-        for learner in range(1, 9):
-            email = f"walker{learner}of{campaign}@mail.example"
-            add_message(connection, campaign, learner, shape_digest=f"s{learner % 2}", email=email)
-    walk = Walk(store=store, campaign=campaign, may_go={row.id for row in rows(store, campaign)})
-    for name, *arguments in steps:
-        getattr(walk, name)(*arguments)
-        assert_adds_up(store, campaign)
-
-
-@pytest.mark.parametrize("size", [1, 7])
-def test_two_senders_share_without_overlap(store: Store, size: int):
-    campaign = make(store, 30)
-    taken: dict[str, list[int]] = {"a": [], "b": []}
-    start = Barrier(2)
-
-    def work(name: str) -> None:
-        start.wait()
-        while claimed := claim(store, campaign, size=size, by=name):
-            taken[name] += [message.id for message in claimed]
-            record(store, campaign, claimed, by=name)
-
-    threads = [Thread(target=work, args=(name,)) for name in taken]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(taken["a"] + taken["b"]) == [row.id for row in rows(store, campaign)]
-    assert assert_adds_up(store, campaign) == {"accepted": 30}
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_claim_that_is_not_committed_yet_is_skipped(store: Store):
-    """Nobody waits for another sender's rows, and nobody takes them."""
-    campaign = make(store, 4)
-    with store.write() as one, store.write() as other:
-        lock = select(messages.c.id).where(messages.c.campaign_id == campaign).order_by("id").limit(3)
-        held = one.execute(lock.with_for_update()).scalars().all()
-        claimed = outbox.claim(other, campaign, size=10, by="b", provider="memory", now=NOW)
-    assert {message.id for message in claimed} == {row.id for row in rows(store, campaign)} - set(held)

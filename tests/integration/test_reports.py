@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mmcampaign.reports import summary, summary_lines, write_csv, write_json, wr
 from mmcampaign.store.engine import Store
 from mmcampaign.store.programs import sync_programs
 from mmcampaign.store.reports import completion_rows, report_columns
-from mmcampaign.store.tables import completions, imports, learners
+from mmcampaign.store.tables import completions, course_instancedetails, imports, learners
 
 SEEN = datetime(2026, 8, 17, 14, 2, tzinfo=UTC)
 RIVER = Program(
@@ -255,6 +256,65 @@ def test_the_summary_tells_how_new_the_data_is(filled: Store) -> None:
         ("2025_T1", "student_profile_info", SEEN.replace(hour=13)),
     ]
     assert numbers.newest_export_at == SEEN
+
+
+def test_the_summary_counts_runs_in_the_configured_order(filled: Store) -> None:
+    found = [("b", "certified"), ("b", "not_passed"), ("a", "audit_passed"), ("z", "grade_unknown"), ("z", "eligible")]
+    with filled.write() as connection:
+        connection.execute(
+            insert(course_instancedetails),
+            [
+                {"course_instance": f"NX_RIVER1x_{run}", "learner_id": 7 + number, "course": "river1x"}
+                | {"run": run, "status": status}
+                for number, (run, status) in enumerate(found)
+            ],
+        )
+    ordered = replace(RIVER, courses=(replace(RIVER.courses[0], runs=("b", "never", "a")), *RIVER.courses[1:]))
+    runs = [(run.run, run.enrolled, run.passed, run.certificates) for run in summary(filled, ordered).courses[0].runs]
+    assert runs == [("b", 2, 1, 1), ("a", 1, 1, 0), ("z", 2, 1, 1)]
+
+
+def test_the_summary_counts_steps_and_certificates_together(filled: Store) -> None:
+    standings = {
+        (found.certificates, found.series_passed, found.others_passed): found.learners
+        for found in summary(filled, RIVER).standings
+    }
+    assert standings == {(0, 0, 0): 1, (0, 1, 0): 2, (2, 1, 1): 1}
+
+
+@pytest.mark.parametrize(
+    ("runs", "order", "by_terms", "unknown"),
+    [
+        pytest.param(("a", "b", "c"), ("a", "b", "c"), {0: 1, 2: 2}, 1, id="in order"),
+        pytest.param(("c", "b", "a", "x"), ("c", "b", "a", "x"), {0: 1, 2: 2, 3: 1}, 0, id="every run listed"),
+        pytest.param((), (), {}, 4, id="no order"),
+    ],
+)
+def test_the_pace_is_counted_in_terms(
+    store: Store, runs: tuple[str, ...], order: tuple[str, ...], by_terms: dict[int, int], unknown: int
+) -> None:
+    program = replace(RIVER, courses=tuple(replace(course, runs=runs) for course in RIVER.courses))
+    sync_programs(store, (program,))
+    earned = {1: "ac", 2: "ca", 3: "bb", 4: "cx", 5: "a"}  # the runs of the two certificates; 5 has but one
+    rows = [
+        (learner, course, "certified" if learner % 2 else "eligible", course.instance(run))
+        for learner, where in earned.items()
+        for course, run in zip(program.courses, where, strict=False)
+    ]
+    rows += [
+        (1, program.courses[2], "certified", "NX_RIVERCAPx_x"),
+        (5, program.courses[1], "audit_passed", "NX_RIVER.2x_a"),
+    ]
+    with store.write() as connection:
+        connection.execute(
+            insert(completions),
+            [
+                {"course": course.code, "learner_id": learner, "status": status, "passed": "Y", "course_instance": run}
+                for learner, course, status, run in rows
+            ],
+        )
+    pace = summary(store, program).pace
+    assert (pace.order, dict(pace.by_terms), pace.unknown) == (order, by_terms, unknown)
 
 
 def test_a_program_without_data_is_all_noughts(store: Store) -> None:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from mmcampaign.edx_csv import (
     GRADES,
+    OPT_IN,
     PROFILE,
     Chunk,
     count_records,
+    is_archive,
     kind_of_header,
     parse_name,
     read_layout,
@@ -80,6 +82,19 @@ def refusal(data: bytes, kind: str = GRADES, exported_at: datetime = STAMP) -> s
         ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227-1.csv", GRADES, "NordlandX_RIVER1x", "2T2019"),
         ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227_aB3dE5f.csv", GRADES, "NordlandX_RIVER1x", "2T2019"),
         ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.CSV", GRADES, "NordlandX_RIVER1x", "2T2019"),
+        ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.csv.gz", GRADES, "NordlandX_RIVER1x", "2T2019"),
+        (
+            "course-v1%3ANordlandX%2BRIVER1x%2B2T2019_grade_report_2019-12-04-0227.csv",
+            GRADES,
+            "NordlandX_RIVER1x",
+            "2T2019",
+        ),
+        (
+            "NordlandX%2FRIVER.2x%2F2025_T1_student_profile_info_2019-12-04-0227.csv",
+            PROFILE,
+            "NordlandX_RIVER.2x",
+            "2025_T1",
+        ),
     ],
 )
 def test_e10_names_are_read_by_configured_prefix(name: str, kind: str, prefix: str, run: str) -> None:
@@ -100,7 +115,6 @@ def test_e10_names_are_read_by_configured_prefix(name: str, kind: str, prefix: s
         ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227_sanitized.csv", "renamed"),
         ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227 final.csv", "renamed"),
         ("NordlandX_RIVER1x_2T2019_grade_report_2019-13-04-0227.csv", "no date and time"),
-        ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.csv.gz", "Unpack it"),
         ("NordlandX_RIVER1x_2T2019_student_profile_info_2019-12-04-0227.zip", "Unpack it"),
         ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.csv.crdownload", "download it again"),
     ],
@@ -122,7 +136,6 @@ def test_e10_doubtful_names_are_refused(name: str, says: str) -> None:
         ("NordlandX_RIVER1x_2T2019_submission_files_2019-12-04-0231.zip", "submission_files"),
         ("NordlandX_RIVER1x_2T2019_student_state_from_block-v1_x_2019-12-04-0231.csv", "student_state_from_block-v1_x"),
         ("NordlandX_OCEAN_2T2019_may_enroll_info_2019-12-04-0231.csv", "may_enroll_info"),
-        ("NordlandX-email_opt_in-prod-analytics.csv", "email_opt_in"),
         ("notes.txt", "unknown"),
         ("contacts.csv", "unknown"),
     ],
@@ -132,6 +145,29 @@ def test_e1_look_alikes_are_ignored(name: str, kind: str) -> None:
     assert found.kind == kind
     assert found.ignored
     assert not found.refused
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NordlandX-email_opt_in-prod-analytics.csv", "NordlandX-email_opt_in-edge-analytics (1).csv.gz"],
+)
+def test_an_opt_in_list_belongs_to_no_run(name: str) -> None:
+    found = parse_name(name, PREFIXES)
+    assert (found.kind, found.prefix, found.run, found.exported_at) == (OPT_IN, "", "", None)
+    assert not (found.ignored or found.refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "opened"),
+    [
+        ("edX downloads.zip", True),
+        ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.ZIP", True),
+        ("NordlandX_RIVER1x_2T2019_submission_files_2019-12-04-0231.zip", False),
+        ("NordlandX_RIVER1x_2T2019_grade_report_2019-12-04-0227.csv", False),
+    ],
+)
+def test_archives_of_downloads(name: str, opened: bool) -> None:
+    assert is_archive(name) is opened
 
 
 @pytest.mark.parametrize(
