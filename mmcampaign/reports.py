@@ -194,11 +194,9 @@ def _write_cell(sheet: Any, line: int, place: int, value: object, style: Any) ->
 def _write_summary(book: Any, numbers: ProgramSummary) -> None:
     """One sheet that prints on one page across: headings, whole numbers with separators, shares as per cent."""
     sheet = book.add_worksheet("Summary")
-    plain, heading = (
-        book.add_format({"num_format": "#,##0"}),
-        book.add_format({"bold": True, "bottom": 1, "text_wrap": True}),
-    )
-    percent, title = book.add_format({"num_format": "0.0%"}), book.add_format({"bold": True, "font_size": 16})
+    plain, percent = book.add_format({"num_format": "#,##0"}), book.add_format({"num_format": "0.0%"})
+    title = book.add_format({"bold": True, "font_size": 16})
+    heading = book.add_format({"bold": True, "bottom": 1, "text_wrap": True})
     sheet.set_column(0, 0, 26)
     sheet.set_column(1, 1, 44)
     sheet.set_column(2, 30, 12)
@@ -218,30 +216,34 @@ def summary_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
     yield (f"{numbers.program.title}: completion report",), True
     yield ("learners", "", numbers.learners), False
     yield ("newest export", "", _minute(numbers.newest_export_at)), False
-    for part in (_funnel_lines, _course_lines, _run_lines, _certificate_lines, _pace_lines, _export_lines):
+    for part in (
+        *(_funnel_lines, _course_lines, _run_lines, _track_lines),
+        *(_certificate_lines, _pace_lines, _export_lines),
+    ):
         yield (), False
         yield from part(numbers)
 
 
 def _funnel_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
-    yield (
-        ("step", "(courses of the series, best status over runs)", "learners", "of the step before", "of enrolled"),
-        True,
-    )
+    yield ("step", "(courses of the series)", "learners", "of the step before", "of enrolled"), True
     for step in numbers.funnel:
         yield (step.label, "", step.learners, step.of_previous, step.of_first), False
 
 
 def _course_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
-    tracks = sorted({track for course in numbers.courses for track in course.tracks})
-    shown = [track or "track unknown" for track in tracks]
     counted = ("enrolled", "free track", "paid track", "passed", "certified", "eligible")
-    yield ("course", "title", *counted, "passed, share", "certificate, share", *shown), True
+    yield ("course", "title", *counted, "passed, share", "certificate, share"), True
     for course in numbers.courses:
         cells = (course.enrolled, course.free, course.paid, course.passed, course.certified, course.eligible)
         shares = (share(course.passed, course.enrolled), share(course.certificates, course.enrolled))
-        by_track = (course.tracks.get(track, 0) for track in tracks)
-        yield (course.course.code, course.course.title, *cells, *shares, *by_track), False
+        yield (course.course.code, course.course.title, *cells, *shares), False
+
+
+def _track_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
+    tracks = sorted({track for course in numbers.courses for track in course.tracks})
+    yield ("course", "title", *(track or "not known" for track in tracks)), True
+    for course in numbers.courses:
+        yield (course.course.code, course.course.title, *(course.tracks.get(track, 0) for track in tracks)), False
 
 
 def _run_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
@@ -266,10 +268,11 @@ def _pace_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
 
 
 def _export_lines(numbers: ProgramSummary) -> Iterator[tuple[Row, bool]]:
-    yield ("course", "file", "run", "exported at", "", "rows", "warnings"), True
+    yield ("course", "report", "rows", "exported at", "", "file, warnings"), True
     for export in numbers.exports:
-        cells = (export.run, _minute(export.exported_at), "", export.rows, " ".join(export.warnings))
-        yield (export.course_code, export.file, *cells), False
+        report = f"{export.run}, {export.kind.replace('_', ' ')}"
+        told = " ".join((export.file, *export.warnings))
+        yield (export.course_code, report, export.rows, _minute(export.exported_at), "", told), False
 
 
 def _minute(moment: datetime | None) -> str:

@@ -78,4 +78,5 @@ def _print_summary(app: App, program: Program, numbers: ProgramSummary) -> None:
         typer.echo(f"Newest export: {numbers.newest_export_at:%Y-%m-%d %H:%M} UTC")
     else:
         say("No report of this program was loaded yet. Next: mmcampaign ingest FOLDER")
+    say(f"A page with charts, to read and print: mmcampaign report {program.code} --format html")
     say(f"All rows and columns: mmcampaign report {program.code} --format xlsx --out {program.code}.xlsx")

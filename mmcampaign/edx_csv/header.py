@@ -73,6 +73,8 @@ def read_layout(file: BinaryIO, kind: str, exported_at: datetime, *, insist: boo
     """
     record = open_report(file)
     if not record:
+        if file.read(1):
+            raise InputError("The first line is empty, so it is no report of edX.", todo=AGAIN)
         return None
     header = _cells(record)
     found = kind_of_header(header)

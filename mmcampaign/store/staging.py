@@ -45,10 +45,9 @@ def _staged(columns: tuple[tuple[str, Any], ...]) -> Table:
 staged_profiles = _staged(_PROFILE)
 staged_grades = _staged(_GRADES)
 
-
-# For the connection that merges: SQLite's usual 2 MB of pages would be read and written over and over, and its usual
-# 4 MB of log copied into the database file with every few rows (both are figures per file of 100,000 learners).
-_MERGING = ("cache_size = -131072", "temp_store = MEMORY", "wal_autocheckpoint = 25000")
+# For the connection that merges. With SQLite's usual 2 MB of pages, and a log copied back after every 4 MB, the pages
+# of large tables would be read and written many times over in each file: 192 MB of pages, 100 MB of log.
+_MERGING = ("cache_size = -196608", "temp_store = MEMORY", "wal_autocheckpoint = 25000")
 _SCRATCH = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -65536")  # nobody misses it after a crash
 
 

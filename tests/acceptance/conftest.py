@@ -43,7 +43,7 @@ def _large_approved(folder: Path) -> None:
 
 def _shipped(folder: Path) -> None:
     make_shipped(folder, learners=12_000, programs=("engy", "lgdm"))
-    Cli(folder=folder)("ingest", "downloads", code=None)
+    Cli(folder=folder)("ingest", "downloads")
     shutil.rmtree(folder / "downloads")
 
 

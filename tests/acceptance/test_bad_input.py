@@ -237,7 +237,7 @@ CASES = {
         before=other_grades,
         words=SEND,
         code=3,
-        says=("learners who were planned but would not be chosen now: 1 (edX user 1001)", "edX users 1002"),
+        says=("learners who were planned but would not be chosen now: 1 (edX user 1001)", "edX user 1002"),
     ),
     "sending what was cancelled": Case(
         world="small approved", before=run("cancel", 1), words=SEND, code=3, says=("was cancelled",)
@@ -273,7 +273,10 @@ CASES = {
     ),
     "a status that is not there": Case(world="small sent", words=("status", 9), code=2, says=("no campaign 9",)),
     "a folder that is not there for a report": Case(
-        world="small sent", words=("report", "river", "--format", "csv", "--out", "no/r.csv"), code=4, says=("no/",)
+        world="small sent",
+        words=("report", "river", "--format", "csv", "--out", "no/r.csv"),
+        code=2,
+        says=("no/r.csv", "--out"),
     ),
     "an address that is none": Case(
         world="small sent", words=("suppress", "add", "kim"), code=2, says=("'kim' is", "The list is as it was")
@@ -435,7 +438,7 @@ HOSTILE = [Person(number=1_000 + n, name=name) for n, name in enumerate(NAMES.va
 HOSTILE.append(Person(number=2_000, name="Aoife O'Neil", email="aoife.o'neil+edx@post.example"))
 SENT_HEADERS = {
     *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type"),
-    *("Auto-Submitted", "List-Unsubscribe", "List-Unsubscribe-Post", "X-MMCampaign-Message"),
+    *("Auto-Submitted", "Precedence", "List-Unsubscribe", "List-Unsubscribe-Post", "X-MMCampaign-Message"),
 }
 
 
@@ -466,7 +469,7 @@ def test_hostile_names_harm_nobody_on_the_whole_way(tmp_path: Path) -> None:
 def require_harmless(content: bytes) -> None:
     message = message_from_bytes(content, policy=default)
     assert not message.defects
-    assert sorted(message.keys()) == sorted({*message.keys()} & SENT_HEADERS), message.keys()
+    assert sorted(message.keys()) == sorted(SENT_HEADERS)
     assert len(message["To"].addresses) == 1
     assert message["To"].addresses[0].addr_spec.endswith("@post.example")
     assert max(map(len, content.split(b"\r\n"))) <= 998

@@ -53,6 +53,7 @@ def from_exports(folder: Path, program: Program) -> dict[str, RUN_FIGURES]:
                 for path in sorted(folder.glob(f"{course.prefix}_*T????_{kind}_????-??-??-????.csv"))
             }
             for instance, path in newest.items():
+                people = found[instance]
                 with path.open(encoding="utf-8-sig", newline="") as stream:
                     for row in csv.DictReader(stream):
                         status = Status.GRADE_UNKNOWN
@@ -64,8 +65,8 @@ def from_exports(folder: Path, program: Program) -> dict[str, RUN_FIGURES]:
                                 delivered=row["Certificate Delivered"],
                                 passing_grade=course.passing_grade,
                             )
-                        before = found[instance].get(row[key], Status.GRADE_UNKNOWN)
-                        found[instance][row[key]] = min(before, status, key=RANK.__getitem__)
+                        before = people.get(row[key], Status.GRADE_UNKNOWN)
+                        people[row[key]] = min(before, status, key=RANK.__getitem__)
     certificates = {Status.CERTIFIED, Status.ELIGIBLE}
     return {
         instance: (

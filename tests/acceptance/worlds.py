@@ -114,12 +114,14 @@ def people(count: int) -> list[Person]:
     ]
 
 
-def write_reports(folder: Path, learners: Sequence[Person], *, stamp: datetime = STAMP, courses: str = "12") -> None:
-    """Both reports of each course; everybody is in the first, nobody in the second."""
+def write_reports(
+    folder: Path, learners: Sequence[Person], *, stamp: datetime = STAMP, courses: str = "12", attended: str = "1"
+) -> None:
+    """Both reports of each of the courses; everybody is in the attended one, nobody in the other."""
     folder.mkdir(parents=True, exist_ok=True)
     for course in courses:
         run = f"NordX_RIVER{course}x_1T2026"
-        rows = [person.cells for person in learners] if course == "1" else []
+        rows = [person.cells for person in learners] if course == attended else []
         grades = [
             [row[key] for key in ("id", "email", "username", "grade", "grade", "track", "checked")]
             + [row[key] for key in ("certificate", "certificate", "kind", "status")]
@@ -162,7 +164,7 @@ def configure(folder: Path, change: str = "", **values: str) -> None:
 
 
 def planned(cli: Cli, *options: str) -> Cli:
-    cli("ingest", "downloads", code=None)
+    cli("ingest", "downloads")
     cli("dry-run", "river", *options)
     return cli
 
