@@ -144,6 +144,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_template_versions")),
     )
     op.create_table(
+        "address_consents",
+        sa.Column("email_key", sa.Text(), nullable=False),
+        sa.Column("choice", sa.Text(), nullable=False),
+        sa.Column("chosen_at", UTC, nullable=True),
+        sa.Column("import_id", ROW_ID, nullable=True),
+        sa.ForeignKeyConstraint(["import_id"], ["imports.id"], name=op.f("fk_address_consents_import_id")),
+        sa.PrimaryKeyConstraint("email_key", name=op.f("pk_address_consents")),
+    )
+    op.create_table(
         "consents",
         sa.Column("learner_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("choice", sa.Text(), nullable=False),
@@ -296,6 +305,7 @@ def downgrade() -> None:
 
     op.drop_table("course_instancedetails")
     op.drop_table("consents")
+    op.drop_table("address_consents")
     op.drop_table("template_versions")
     op.drop_table("shapes")
     op.drop_table("program_courses")
