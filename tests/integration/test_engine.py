@@ -75,9 +75,7 @@ def test_locked_database_says_so_and_what_to_do(
     store.close()
 
 
-def test_a_patient_writer_waits_for_the_lock(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_patient_writer_waits_for_the_lock(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "LOCK_WAIT_SECONDS", 0.05)
     store = open_store(sqlite_url)
     other = sqlite3.connect(tmp_path / "mmcampaign.db", isolation_level=None, check_same_thread=False)
