@@ -1,25 +1,17 @@
 """What people get wrong, and what breaks around us: an exit code, a sentence, a next step, and nothing changed."""
 
-import csv
-import os
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from email import message_from_bytes
-from email.policy import default
 from pathlib import Path
 
 import pytest
-from lxml import html
 
 from tests.acceptance.conftest import World
 from tests.acceptance.runner import Cli
-from tests.acceptance.worlds import STAMP, Person, configure, make_river, people, planned, write_reports
-from tests.servers.smtp import smtp_server
-from tests.servers.unused import unused_port
+from tests.acceptance.worlds import STAMP, Person, configure, people, planned, write_reports
 
 
 def dump(folder: Path) -> list[str]:
@@ -322,171 +314,3 @@ def test_a_course_without_reports_is_told_in_the_dry_run(world: World) -> None:
         path.unlink()
     cli("ingest", "downloads")
     assert "NordX_RIVER2x" in cli("dry-run", "river").err
-
-
-# --- what breaks around us ----------------------------------------------------------------------------------------
-
-
-def require_resumable(cli: Cli, *, said: str, left: int = 12) -> None:
-    """After trouble: told how to go on, nobody lost; once it is mended, the same command sends to everybody."""
-    assert "Traceback" not in said
-    assert "mmcampaign send 1" in said
-    (status,) = cli.json("status", 1)["campaigns"]
-    assert (status["state"], status["pending"], status["failed"], status["unknown"]) == ("unfinished", left, 0, 0)
-
-
-def test_a_mail_server_that_is_down_costs_nothing(world: World) -> None:
-    cli = world("small approved")
-    port = unused_port()
-    configure(cli.folder, f'\n[delivery.smtp]\nhost = "127.0.0.1"\nport = {port}\n', backend='"smtp"')
-    require_resumable(cli, said=cli(*SEND, code=4).err)
-    with smtp_server(port=port) as server:
-        assert cli.json(*SEND)["accepted"] == 12
-        assert len(server.mails) == 12
-
-
-def test_a_refused_login_costs_nothing(world: World) -> None:
-    with smtp_server(login=("kim", "right")) as server:
-        cli = world("small approved")
-        more = f'\n[delivery.smtp]\nhost = "127.0.0.1"\nport = {server.port}\nusername = "kim"\n'
-        configure(cli.folder, more, backend='"smtp"')
-        assert "MMCAMPAIGN_SMTP_PASSWORD" in cli(*SEND, code=2).err
-        said = cli.with_env(MMCAMPAIGN_SMTP_PASSWORD="wrong")(*SEND, code=4).err
-        assert "wrong" not in said
-        require_resumable(cli, said=said)
-        assert cli.with_env(MMCAMPAIGN_SMTP_PASSWORD="right").json(*SEND)["accepted"] == 12
-
-
-@contextmanager
-def a_file_in_its_place(outbox: Path) -> Iterator[None]:
-    outbox.write_text("a file, not a folder", encoding="utf-8")
-    yield
-    outbox.unlink()
-
-
-@contextmanager
-def a_folder_without_rights(outbox: Path) -> Iterator[None]:
-    if os.geteuid() == 0:  # root may write anywhere but below /proc
-        outbox.symlink_to("/proc/self/fdinfo")
-        yield
-        outbox.unlink()
-        return
-    outbox.mkdir(mode=0o555)
-    yield
-    outbox.chmod(0o755)
-
-
-@contextmanager
-def a_full_disk(outbox: Path) -> Iterator[None]:
-    outbox.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", outbox], check=False).returncode:
-        pytest.skip("a file system of 4 kB cannot be mounted here")
-    yield
-    subprocess.run(["umount", outbox], check=True)
-
-
-@pytest.mark.parametrize("trouble", [a_file_in_its_place, a_folder_without_rights, a_full_disk])
-def test_an_outbox_that_cannot_be_written_costs_nothing(
-    world: World, trouble: Callable[[Path], AbstractContextManager[None]]
-) -> None:
-    cli = world("small approved")
-    with trouble(cli.folder / "outbox"):
-        said = cli(*SEND, code=4).err
-        assert "outbox cannot be written" in said
-        accepted = cli.json("status", 1)["campaigns"][0]["accepted"]
-        require_resumable(cli, said=said, left=12 - accepted)
-    if not accepted:
-        assert cli.json(*SEND)["accepted"] == 12
-
-
-def test_a_locked_database_is_told_and_can_still_be_read(world: World) -> None:
-    cli = world("small approved")
-    with closing(sqlite3.connect(cli.folder / "mmcampaign.db", isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        waiting = cli.start("cancel", 1)
-        assert cli.json("status", 1)["campaigns"][0]["state"] == "approved"
-        out, err = (content.decode() for content in waiting.communicate())
-        assert (waiting.returncode, out) == (4, "")
-        assert "is locked by another program" in err
-        assert "Traceback" not in err
-    assert cli.json(*SEND)["accepted"] == 12
-
-
-def test_a_second_person_can_approve(world: World) -> None:
-    cli = world("small planned")
-    configure(cli.folder, '\n[policy]\napproval = "second-person"\n')
-    assert cli.json("approve", 1, "--by", "Ola")["approved_by"] == "Ola"
-
-
-# --- hostile learners ---------------------------------------------------------------------------------------------
-
-NAMES = {
-    "a header": "Mallory\r\nBcc: everybody@post.example",
-    "a lone line feed": "Mallory\nX-Evil: 1",
-    "a template": "{{7*7}} {% for x in y %} ${7*7}",
-    "a script": '<script>alert("1")</script><img src=x onerror=alert(1)>',
-    "an attribute": '" onmouseover="alert(1)" x="',
-    "300 letters": "Ab " * 100,
-    "quotes and commas": 'O"Neil, \\"Jo\\" <jo@post.example>; me',
-    "right to left": "\u202etxt.exe Mallory\u202c",
-    "a formula": '=HYPERLINK("https://evil.example","x")',
-    "a formula behind a tab": "\t=1+1",
-    "zero bytes of width": "\u200b\u2060+1+1",
-    "no letters": "🙂🙂",
-}
-HOSTILE = [Person(number=1_000 + n, name=name) for n, name in enumerate(NAMES.values())]
-HOSTILE.append(Person(number=2_000, name="Aoife O'Neil", email="aoife.o'neil+edx@post.example"))
-SENT_HEADERS = {
-    *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type"),
-    *("Auto-Submitted", "Precedence", "List-Unsubscribe", "List-Unsubscribe-Post", "X-MMCampaign-Message"),
-}
-
-
-def test_hostile_names_harm_nobody_on_the_whole_way(tmp_path: Path) -> None:
-    make_river(tmp_path / "world", HOSTILE)
-    cli = Cli(folder=tmp_path / "world")
-    cli("ingest", "downloads")
-    cli("preview", "river")
-    plan = cli.json("dry-run", "river")
-    assert plan["recipients"] == len(HOSTILE)
-    cli("approve", 1)
-    sent = cli(*SEND[:-1], len(HOSTILE))
-    assert not any(word in sent.said for word in ("Mallory", "evil", "alert"))
-    files = sorted((cli.folder / "outbox" / "1").glob("*.eml"))
-    assert len(files) == len(HOSTILE)
-    for path in files:
-        require_harmless(path.read_bytes())
-    require_safe_lists(Path(plan["report"]).parent)
-    page = html.fromstring(Path(plan["report"]).read_bytes())
-    assert not page.xpath("//script[contains(., 'alert')] | //*[@onerror or @onmouseover]")
-    listed = cli("history").out.splitlines()
-    assert len(listed) == 1 + len(HOSTILE)
-    for form in ("report", "history"):
-        text = cli(*((form, "river") if form == "report" else (form,)), "--format", "csv").out
-        assert not [cell for row in csv.reader(text.splitlines()) for cell in row if is_formula(cell)]
-
-
-def require_harmless(content: bytes) -> None:
-    message = message_from_bytes(content, policy=default)
-    assert not message.defects
-    assert sorted(message.keys()) == sorted(SENT_HEADERS)
-    assert len(message["To"].addresses) == 1
-    assert message["To"].addresses[0].addr_spec.endswith("@post.example")
-    assert max(map(len, content.split(b"\r\n"))) <= 998
-    text, page = (part.get_content() for part in message.iter_parts())
-    assert "49" not in text.splitlines()[0]
-    tree = html.fromstring(page)
-    assert not tree.xpath("//script | //img | //*[@onerror or @onmouseover]")
-
-
-def require_safe_lists(folder: Path) -> None:
-    with (folder / "recipients.csv").open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert len(rows) == len(HOSTILE)
-    assert not [cell for row in rows for cell in row.values() if is_formula(cell)]
-    assert "aoife.o'neil+edx@post.example" in {row["email"] for row in rows}
-
-
-def is_formula(cell: str) -> bool:
-    """Whether a spreadsheet would run the cell: what it starts with, blanks and invisible characters aside."""
-    return cell.lstrip(" \t\r\n\u200b\u2060\ufeff\u202e")[:1] in tuple("=+@") and len(cell) > 1

@@ -226,7 +226,7 @@ def test_help_fits_a_terminal_and_shows_an_example(words: str, tmp_path: Path) -
     assert max(map(len, said.splitlines())) <= 80
     assert said.startswith("Usage: mmcampaign")
     group = hasattr(commands()[words], "commands")
-    assert group or f"Example: mmcampaign {words}" in " ".join(said.split())
+    assert group or re.search(rf"Examples?: mmcampaign {words}\b", " ".join(said.split()))
 
 
 def test_help_starts_fast_and_imports_neither_pandas_nor_sqlalchemy(tmp_path: Path) -> None:

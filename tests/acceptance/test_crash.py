@@ -23,6 +23,7 @@ from tests.acceptance.sinks import FileSink, Sink, file_sink, sendgrid_sink, smt
 from tests.acceptance.worlds import make_river, people
 
 ALL = 300
+KILLS = 3  # in one campaign of a server; soak runs make it 120 and more
 CONFIRMED = ("send", 1, "--yes", "--expect")
 
 
@@ -101,7 +102,7 @@ def kill_at_file(sink: FileSink, count: int) -> None:
     kill(process)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 7))])
 def test_files_survive_being_killed_anywhere(world: World, seed: int) -> None:
     """No unknown at all: the outbox itself proves what was taken."""
     rng = random.Random(seed)
@@ -111,23 +112,19 @@ def test_files_survive_being_killed_anywhere(world: World, seed: int) -> None:
             kill_at_file(sink, count)
             assert set(sink.counts().values()) <= {1}
         assert finish(sink) == {"accepted": ALL}
-        assert not list(sink.folder.glob("*/.*.part"))
-        assert (sink.folder / "1" / "campaign.mbox").read_bytes().count(b"\nX-MMCampaign-Message: ") == ALL
+        assert not list(sink.folder.glob("*/.*.eml.part"))
 
 
 SERVERS: dict[str, Callable[[Cli], AbstractContextManager[Any]]] = {"smtp": smtp_sink, "sendgrid": sendgrid_sink}
 
 
 @pytest.mark.parametrize("backend", SERVERS)
-@pytest.mark.parametrize(
-    ("seed", "kills"),
-    [(1, 3), pytest.param(2, 40, marks=pytest.mark.soak), pytest.param(3, 40, marks=pytest.mark.soak)],
-)
-def test_servers_get_nobody_twice_when_the_sender_is_killed(world: World, backend: str, seed: int, kills: int) -> None:
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 22))])
+def test_servers_get_nobody_twice_when_the_sender_is_killed(world: World, backend: str, seed: int) -> None:
     """Killed at the moment the server has taken the k-th message, before its answer."""
     rng = random.Random(seed)
     with SERVERS[backend](world("large approved")) as sink:
-        for _ in range(kills):
+        for _ in range(KILLS):
             expected = pending(sink.cli.folder)
             if not expected:
                 break
@@ -138,7 +135,7 @@ def test_servers_get_nobody_twice_when_the_sender_is_killed(world: World, backen
             process.communicate(timeout=LONGEST_SECONDS)
             assert process.returncode == -SIGKILL
         counts = finish(sink)
-        assert 0 < counts["unknown"] <= kills * 50
+        assert 0 < counts["unknown"] <= KILLS * 50
         require_unknown_listed(sink, counts)
         if backend == "smtp":
             settle_unknown(sink, counts)

@@ -184,6 +184,8 @@ def require_shown_as_sent(cli: Cli, sink: Sink, talk: list[Result]) -> None:
     content = {}
     if isinstance(sink, FileSink):
         content = {path.stem: path.read_bytes() for path in sink.files()}
+        mbox = (sink.folder / "1" / "campaign.mbox").read_bytes()
+        assert mbox.count(b"\nX-MMCampaign-Message: ") == len(content)
     elif isinstance(sink, SmtpSink):
         content = {_from_bytes(mail.content).message: mail.content for mail in sink.mails}
     app = open_app(cli.folder / "config.toml", {"MMCAMPAIGN_SECRET_KEY": SECRET}, cwd=cli.folder, actor="kim")
