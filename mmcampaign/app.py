@@ -90,6 +90,14 @@ def open_app(
         settings=settings,
         store=store,
         clock=lambda: datetime.now(UTC),
-        actor=actor or getpass.getuser(),
+        actor=actor or _user(),
         fixed_today=today,
     )
+
+
+def _user() -> str:
+    """Who is logged in; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown user"

@@ -101,6 +101,12 @@ def resolve(app: App, campaign: int, decision: str, message_id: str | None = Non
                 todo=f"mmcampaign resolve {campaign} --as failed",
             )
         rows = outbox.unknown_ids(connection, campaign, message_id)
+        if message_id is not None and not rows:
+            raise InputError(
+                f"Campaign {campaign} has no unknown message {message_id!r}.",
+                unchanged="Nothing was changed.",
+                todo=f"mmcampaign history --campaign {campaign}",
+            )
         status = settled_by_hand(decision)
         error = None if decision == "accepted" else f"settled by {app.actor} as {decision}"
         moved = outbox.move(connection, campaign, rows, origin=MessageStatus.UNKNOWN, status=status, error=error)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS, RANK, passed_mark
 from mmcampaign.model import Status
-from mmcampaign.store.staging import insert_into
+from mmcampaign.store.dialect import insert_into
 from mmcampaign.store.tables import completions, course_instancedetails
 
 _details = course_instancedetails.c

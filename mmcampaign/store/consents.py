@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, select
 
+from mmcampaign.store.dialect import insert_into
 from mmcampaign.store.import_log import ImportEntry, log_import
-from mmcampaign.store.staging import insert_into
 from mmcampaign.store.tables import address_consents, consents, imports
 
 GRANTED, REFUSED, UNKNOWN = "granted", "refused", "unknown"

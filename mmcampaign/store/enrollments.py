@@ -28,7 +28,7 @@ from sqlalchemy import (
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.model import Status
 from mmcampaign.store.completion import audit_passed_in_sql, status_in_sql
-from mmcampaign.store.staging import insert_into
+from mmcampaign.store.dialect import insert_into
 from mmcampaign.store.tables import course_instancedetails
 
 _details = course_instancedetails.c

@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from mmcampaign.store.staging import insert_into
+from mmcampaign.store.dialect import insert_into
 from mmcampaign.store.tables import UtcDateTime, learners
 
 RETIRED_NAME = "retired__user_"

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 from sqlalchemy import BigInteger, Column, Connection, Double, MetaData, Table, Text, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.store.engine import Store, explained
@@ -184,8 +183,3 @@ def _writable() -> Iterator[None]:
             unchanged="The file being read was not ingested; those before it were.",
             todo="Free some space there, or set TMPDIR to another folder, then run the same command again.",
         ) from error
-
-
-def insert_into(connection: Connection, table: Table) -> Any:
-    """An INSERT that can say ON CONFLICT, in the connection's dialect."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

@@ -131,3 +131,12 @@ def test_a_folder_that_cannot_be_made_stops_the_run(tmp_path: Path) -> None:
     assert {(receipt.outcome, receipt.halt) for receipt in receipts} == {(Outcome.NOT_TAKEN, True)}
     assert "[delivery.file] dir" in receipts[0].error
     assert backend.proof("0" * 16) is None
+
+
+def test_a_message_found_after_a_crash_stands_in_the_mbox(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "0a.eml").write_bytes(b"Subject: left behind\r\n\r\nHello\r\n")
+    backend = FileBackend(FileOptions(dir=tmp_path))
+    assert backend.proof("0a") is Outcome.ACCEPTED
+    backend.close()
+    assert b"Subject: left behind" in (tmp_path / "7" / "campaign.mbox").read_bytes()
