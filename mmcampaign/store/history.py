@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, or_, select
 
 from mmcampaign.model import Shape
-from mmcampaign.store.outbox import Claimed
+from mmcampaign.store.outbox import Claimed, claimed_from_row
 from mmcampaign.store.tables import campaigns, learners, messages, shapes
 
 COLUMNS = (
@@ -109,17 +109,7 @@ def stored_message(connection: Connection, key: str) -> StoredMessage | None:
     settings = connection.execute(select(campaigns.c.settings).where(campaigns.c.id == row.campaign_id)).scalar_one()
     return StoredMessage(
         row=dict(row._mapping),
-        claimed=Claimed(
-            id=row.id,
-            message_id=row.message_id,
-            email=row.email,
-            personal=json.loads(row.personal),
-            unsubscribe_url=row.unsubscribe_url,
-            shape_digest=row.shape_digest,
-            subject=row.subject,
-            attempts=row.attempts,
-            claimed_at=row.claimed_at,
-        ),
+        claimed=claimed_from_row(row),
         shape=Shape(digest=shape.digest, subject=shape.subject, html=shape.html, text=shape.text),
         settings=json.loads(settings),
     )

@@ -81,12 +81,13 @@ def claim(connection: Connection, campaign: int, *, size: int, by: str, provider
         )
         .returning(messages)
     )
-    claimed = [_claimed(row) for row in connection.execute(taken)]
+    claimed = [claimed_from_row(row) for row in connection.execute(taken)]
     _count(connection, campaign, Counter({PENDING: -len(claimed), SENDING: len(claimed)}))
     return sorted(claimed, key=lambda message: message.id)
 
 
-def _claimed(row: Any) -> Claimed:
+def claimed_from_row(row: Any) -> Claimed:
+    """A row of ``messages`` as what its bytes are made from."""
     return Claimed(
         id=row.id,
         message_id=row.message_id,
