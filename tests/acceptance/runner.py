@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import select
 import struct
 import subprocess
@@ -96,7 +97,7 @@ class Cli:
             stdout=side,
             stderr=side,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  makes Ctrl-C a signal; no lock is taken
+            preexec_fn=_make_ctrl_c_a_signal,  # noqa: PLW1509  no lock is taken in it
         )
         os.close(side)
         result = Result(code=0, out=_talk(main, typed), err="")
@@ -113,6 +114,12 @@ class Cli:
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0
         return usage.ru_utime
+
+
+def _make_ctrl_c_a_signal() -> None:
+    """The terminal sends it to this process; a shell that runs the tests in the background would have it ignored."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def check(result: Result, words: Iterable[object], *, code: int | None, personal: bool = False) -> None:

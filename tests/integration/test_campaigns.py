@@ -182,7 +182,8 @@ def test_resolve_one_message_only(make: Callable[..., TestApp]):
     first = rows(app, campaign)[0].message_id
     assert resolve(app, campaign.id, "accepted", first) == 1
     assert [row.status for row in rows(app, campaign)] == [M.ACCEPTED, M.UNKNOWN, M.ACCEPTED]
-    assert resolve(app, campaign.id, "accepted", first) == 0
+    with pytest.raises(InputError, match="no unknown message"):
+        resolve(app, campaign.id, "accepted", first)
 
 
 def test_what_a_person_sends_again_is_sent_again(make: Callable[..., TestApp]):
