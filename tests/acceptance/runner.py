@@ -5,8 +5,8 @@ import json
 import os
 import pty
 import re
-import signal
 import select
+import signal
 import struct
 import subprocess
 import sys
