@@ -233,19 +233,27 @@ class _Hand:
         self._shapes: dict[str, tuple[Shape, Composer]] = {}
 
     def claim(self, size: int) -> list[Claimed]:
+        """Take the next messages of one shape; whoever may no longer be mailed is dropped from them."""
         with self._app.store.write() as connection:
-            outbox.drop_unmailable(connection, self._campaign, self._app.today)
-            claimed = outbox.claim(
-                connection,
-                self._campaign,
-                size=size,
-                by=self._name,
-                provider=self._backend.name,
-                now=self._app.clock(),
-            )
-            if claimed:
-                self._load_shape(connection, claimed[0].shape_digest)
-            return claimed
+            while claimed := self._claim(connection, size):
+                ids = [message.id for message in claimed]
+                if outbox.drop_unmailable(connection, self._campaign, self._app.today, claimed=ids):
+                    mailable = outbox.still_claimed(connection, ids)
+                    claimed = [message for message in claimed if message.id in mailable]
+                if claimed:
+                    self._load_shape(connection, claimed[0].shape_digest)
+                    return claimed
+        return []
+
+    def _claim(self, connection: Connection, size: int) -> list[Claimed]:
+        return outbox.claim(
+            connection,
+            self._campaign,
+            size=size,
+            by=self._name,
+            provider=self._backend.name,
+            now=self._app.clock(),
+        )
 
     def deliver(self, claimed: Sequence[Claimed]) -> list[Record]:
         """Hand over and record; whatever is raised meanwhile, what the backend cannot prove is recorded as unknown."""

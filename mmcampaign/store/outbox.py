@@ -144,16 +144,33 @@ def _row(one: Record, now: datetime) -> dict[str, Any]:
     }
 
 
-def drop_unmailable(connection: Connection, campaign: int, today: date) -> int:
-    """The late check (design 7): pending messages whose address was suppressed since, whose deadline has passed, or
-    that were put back after their campaign was cancelled; returns how many."""
-    pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
+def drop_unmailable(connection: Connection, campaign: int, today: date, *, claimed: Sequence[int] | None = None) -> int:
+    """The late check (design 7): messages whose address was suppressed since, whose deadline has passed, or that were
+    put back after their campaign was cancelled; returns how many.
+
+    Of all pending messages, or of those just ``claimed`` alone: what a batch costs must not grow with the campaign.
+    """
+    if claimed is None:
+        origin, chosen = MessageStatus.PENDING, and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
+    else:
+        origin, chosen = MessageStatus.SENDING, and_(messages.c.id.in_(claimed), messages.c.status == SENDING)
     suppressed = messages.c.email_key.in_(select(suppressions.c.email_key))
     late = and_(messages.c.deadline.is_not(None), messages.c.deadline < today)
     over = messages.c.campaign_id.in_(select(campaigns.c.id).where(campaigns.c.state == CampaignState.CANCELLED.value))
-    gone = _move(connection, campaign, and_(pending, suppressed), MessageStatus.SUPPRESSED, "suppressed since planning")
-    gone += _move(connection, campaign, and_(pending, late), MessageStatus.CANCELLED, "the deadline has passed")
-    return gone + _move(connection, campaign, and_(pending, over), MessageStatus.CANCELLED, CANCELLED_WITH)
+    dropped = 0
+    for fault, status, error in (
+        (suppressed, MessageStatus.SUPPRESSED, "suppressed since planning"),
+        (late, MessageStatus.CANCELLED, "the deadline has passed"),
+        (over, MessageStatus.CANCELLED, CANCELLED_WITH),
+    ):
+        dropped += _move(connection, campaign, and_(chosen, fault), status, error, origin=origin)
+    return dropped
+
+
+def still_claimed(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Which of these rows are at ``sending``."""
+    found = select(messages.c.id).where(messages.c.id.in_(ids), messages.c.status == SENDING)
+    return set(connection.execute(found).scalars())
 
 
 def orphans(connection: Connection, campaign: int, *, now: datetime, alone: bool) -> list[tuple[int, str, str]]:

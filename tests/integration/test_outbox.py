@@ -166,6 +166,20 @@ def test_the_deadline_is_checked_again(store: Store, deadline: date | None, stat
     assert_adds_up(store, campaign)
 
 
+def test_the_late_check_of_a_claim_looks_at_the_claimed_alone(store: Store):
+    campaign = make(store, 4)
+    with store.write() as connection:
+        for number in (1, 4):
+            suppress(connection, f"learner{number}@mail.example")
+    claimed = claim(store, campaign, size=2)
+    with store.write() as connection:
+        ids = [message.id for message in claimed]
+        assert outbox.drop_unmailable(connection, campaign, TODAY, claimed=ids) == 1
+        assert outbox.still_claimed(connection, ids) == {ids[1]}
+    assert [row.status for row in rows(store, campaign)] == [M.SUPPRESSED, M.SENDING, M.PENDING, M.PENDING]
+    assert assert_adds_up(store, campaign) == {"suppressed": 1, "sending": 1, "pending": 2}
+
+
 def test_suppressions_are_checked_again_whatever_the_case_of_the_address(store: Store):
     campaign = make(store, 3)
     with store.write() as connection:
