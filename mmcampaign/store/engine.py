@@ -137,7 +137,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def upgrade(store: Store) -> str:
     """Bring the schema to the newest revision, all steps or none; returns that revision."""
     from alembic import command  # noqa: PLC0415  only upgrades need it, and it is slow to import
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415  as above
 
     config = Config()
     config.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))

@@ -72,7 +72,7 @@ class Staging:
         self._load(rows.select(self.table.columns.keys()).sort_by("student_id"))
 
     def _load(self, rows: pa.Table) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each database loads in its own way, below
 
     @contextmanager
     def merge(self) -> Iterator[Connection]:

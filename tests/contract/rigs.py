@@ -37,7 +37,7 @@ def read_eml(eml: bytes) -> Received:
     assert isinstance(message, EmailMessage)
     assert not message.defects
     text, html = (
-        part.get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[union-attr]
+        part.get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[union-attr]  # a leaf part has bytes
         for part in message.iter_parts()
     )
     # The parts of a name that takes several encoded-words: Python 3.11's own address parser puts spaces between them.

@@ -251,7 +251,7 @@ def server_side(authority: trustme.CA, name: str) -> ssl.SSLContext:
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_encrypted_with_login(certificate: ssl.SSLContext, security: str) -> None:
     with (
-        smtp_server(**{security: certificate}, login=("mailer", "secret")) as server,  # type: ignore[arg-type]
+        smtp_server(**{security: certificate}, login=("mailer", "secret")) as server,  # type: ignore[arg-type]  # one of tls, starttls
         backend_for(server, security=security, username="mailer", password="secret") as backend,
     ):
         receipts = backend.deliver(people(3))
@@ -266,7 +266,7 @@ def test_a_certificate_that_does_not_hold_stops_the_run(
 ) -> None:
     issuer, name = (authority, "mail.example.org") if flaw == "another name" else (trustme.CA(), "127.0.0.1")
     with (
-        smtp_server(**{security: server_side(issuer, name)}) as server,  # type: ignore[arg-type]
+        smtp_server(**{security: server_side(issuer, name)}) as server,  # type: ignore[arg-type]  # one of tls, starttls
         backend_for(server, security=security) as backend,
     ):
         receipt = send_one(backend)
