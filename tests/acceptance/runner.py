@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 COMMAND = str(Path(sys.executable).with_name("mmcampaign"))
 SECRET = "a secret key for tests"
 LONGEST_SECONDS = 120
+QUIET_SECONDS = 3
+CONTROL_KEYS = ("\x03", "\x04")  # Ctrl-C, Ctrl-D
 _ADDRESS = re.compile(r"[\w.+'-]+@[\w-]+(?:\.[\w-]+)*\.(?:example|invalid|test|net|org|com)\b", re.IGNORECASE)
 
 
@@ -132,9 +135,16 @@ def check(result: Result, words: Iterable[object], *, code: int | None, personal
 
 
 def _talk(main: int, typed: str) -> str:
-    """Read until the other side is closed; type when asked."""
-    seen = b""
-    while select.select([main], [], [], LONGEST_SECONDS)[0]:
+    """Read until the other side is closed; type when asked.
+
+    A control key is typed again when nothing comes of it: a signal in the instant between Python's last look at its
+    signals and the read of the answer is seen only at the next one, as for a person who types that fast.
+    """
+    seen, again, deadline = b"", "", time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < deadline:
+        if not select.select([main], [], [], QUIET_SECONDS)[0]:
+            os.write(main, again.encode())
+            continue
         try:
             some = os.read(main, 65_536)
         except OSError:  # Linux: the other side is closed
@@ -142,9 +152,9 @@ def _talk(main: int, typed: str) -> str:
         if not some:
             break
         seen += some
-        if typed and seen.rstrip().endswith(b":"):
+        if typed and seen.endswith(b": "):
             os.write(main, typed.encode())
-            typed = ""
+            again, typed = typed if typed in CONTROL_KEYS else "", ""
     os.close(main)
     return seen.decode()
 
