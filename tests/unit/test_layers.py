@@ -5,7 +5,7 @@
     wiring         app
     adapters       edx_csv  store  merge  delivery  pages  config  addresses  resources  testing  demo_*
     pure core      model  errors  completion  rules  cohorts  lifecycle  context  shapes  mime  tokens  frozen  pace
-                   figures
+                   figures  findings
 
 Adapters do not know each other. A use case that needs no built ``App`` (``ingest``, ``reports``) is given its parts.
 """
@@ -35,6 +35,7 @@ CORE = {
     "frozen",
     "pace",
     "figures",
+    "findings",
 }
 # Each group is one adapter: its modules may use each other.
 ADAPTERS = {
