@@ -25,8 +25,8 @@ class Part(StrEnum):
 class Finding:
     """One thing found, once for all shapes that have it.
 
-    ``code`` is stable and made of words (``image-without-alt``); ``message`` says what is wrong in plain words, ``mend``
-    what to do about it. ``file`` and ``line`` point into the template (as seen from the template folder, 1 is the first
+    ``code`` is stable and made of words (``image-without-alt``); ``message`` says what is wrong, ``mend`` what to do
+    about it. ``file`` and ``line`` point into the template (as seen from the template folder, 1 is the first
     line); None where nothing there can be pointed at. ``shapes`` are shape digests, ``learners`` how many would get one
     of them. ``accepted`` is the reason for which a person has let it stand, empty for nobody.
     """
