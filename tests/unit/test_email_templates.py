@@ -25,9 +25,10 @@ from mmcampaign.shapes import Filler
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "templates" / "emails"
 GOLDEN = ROOT / "tests" / "golden" / "emails"
-NAMES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir() and not path.name.startswith("_"))
+NAMES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir() and path.name != "_base")
 LINK = "https://mail.example.edu/u/AbCdEf0123456789AbCdEf0123456789"
 SITE = {"name": "UQx", "postal_address": "The University of Queensland, St Lucia QLD 4072, Australia"}
+PROGRAMS = [name for name in NAMES if name != "_new"]  # _new is what `templates new` starts from
 every_template = pytest.mark.parametrize("name", NAMES)
 
 
@@ -121,14 +122,14 @@ def test_every_configured_program_has_its_template(programs: dict[str, Program])
     assert set(programs) <= set(NAMES)
 
 
-def test_subjects_are_specific_and_short(emails: list[tuple[Case, Email]]) -> None:
+def test_subjects_are_short_and_name_the_course_where_there_is_room(emails: list[tuple[Case, Email]]) -> None:
     for case, email in emails:
         values = email.context.values
         told = values["trigger"] if case.cohort is Cohort.AUDIT_UPGRADE else values["next"]
-        frame = email.subject.replace(told["title"], "") if told else email.subject
-        assert len(frame) <= 45
-        assert frame != email.subject or not told
+        assert 20 <= len(email.subject) <= 60
         assert email.subject == " ".join(email.subject.split())
+        if told and len(told["title"]) <= 48:
+            assert told["title"] in email.subject
 
 
 def test_links_are_https_and_the_same_in_both_parts(emails: list[tuple[Case, Email]]) -> None:
@@ -232,7 +233,7 @@ REVIEWED = {
 }
 
 
-@every_template
+@pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("what", REVIEWED)
 def test_golden(name: str, what: str, programs: dict[str, Program], templates: dict[str, Template]) -> None:
     email = merge(templates[name], programs.get(name) or next(iter(programs.values())), REVIEWED[what])
