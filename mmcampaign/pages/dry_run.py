@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from mmcampaign.errors import RefusedError
+from mmcampaign.findings import Finding, Severity
 from mmcampaign.pages.folder import whole_folder
 from mmcampaign.pages.html import environment
 from mmcampaign.pages.safe_csv import write_csv
@@ -102,7 +103,8 @@ class DryRunPage:
     ``considered`` counts a learner once for each course that gives a reason to write, so
     ``considered = chosen + excluded`` in total and on each line. ``timezone`` is an IANA name; ``rate_per_second``
     counts messages; ``planned_on`` is the day that decided deadlines and ages. ``consent_note`` and ``warnings`` are
-    whole sentences, ``commands`` what to type next, in order.
+    whole sentences, ``commands`` what to type next, in order. ``findings`` are those of the frozen emails, the worst
+    first; ``not_checked`` says in words what was not looked at.
     """
 
     campaign: int
@@ -130,6 +132,8 @@ class DryRunPage:
     templates: tuple[TemplateFile, ...]
     consent_note: str = ""
     warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    not_checked: tuple[str, ...] = ()
     holdout_percent: float = 0
     limit: int | None = None
     previous: PreviousCampaign | None = None
@@ -151,6 +155,14 @@ class DryRunPage:
         if source.exported_at is None:
             return None
         return (self.planned_on - source.exported_at.astimezone(ZoneInfo(self.timezone)).date()).days
+
+    def found(self, severity: str) -> list[Finding]:
+        """The findings of one severity, in the order given."""
+        return [finding for finding in self.findings if finding.severity is Severity(severity)]
+
+    def shapes_of(self, finding: Finding) -> list[int]:
+        """The numbers of the samples that have it."""
+        return [sample.number for sample in self.samples if sample.shape_digest in finding.shapes]
 
     def chosen_in(self, cohort: str) -> int:
         return sum(course.chosen for course in self.courses if course.cohort == cohort)

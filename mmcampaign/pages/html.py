@@ -3,6 +3,7 @@
 Everything a template prints is escaped; a name it does not know is an error. Emails are merged in ``merge.py``.
 """
 
+import re
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,7 +17,8 @@ from mmcampaign.pages.reasons import COHORT_TITLES
 PREHEADER_LENGTH = 110  # characters; inboxes show 35 to 130 of them (console 2.3)
 
 # What templates pad the preheader with so that no body text follows it in the inbox.
-_PADDING = dict.fromkeys(map(ord, "\u00ad\u034f\u061c\u115f\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
+_PADDING = "\u00ad\u034f\u061c\u115f\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+_LONG_PADDING = re.compile(rf"(?:\s*[{_PADDING}]){{20}}.*", re.DOTALL)
 
 
 def number(value: int) -> str:
@@ -73,13 +75,13 @@ def cohort_title(cohort: str) -> str:
 
 
 def preheader(html: str) -> str:
-    """The first words of an email's body, which an inbox shows behind the subject."""
+    """The first words of an email's body, which an inbox shows behind the subject; long padding ends them."""
     try:
         document = lxml_html.document_fromstring(html.encode(), parser=lxml_html.HTMLParser(encoding="utf-8"))
     except etree.ParserError:  # nothing in it
         return ""
     words = document.xpath("//body//text()[not(ancestor::style or ancestor::script or ancestor::title)]")
-    shown = " ".join(" ".join(words).translate(_PADDING).split())
+    shown = " ".join(_LONG_PADDING.sub("", " ".join(words)).translate(dict.fromkeys(map(ord, _PADDING))).split())
     return shown if len(shown) <= PREHEADER_LENGTH else shown[: PREHEADER_LENGTH - 1].rstrip() + "…"
 
 

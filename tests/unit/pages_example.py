@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lxml import html as lxml_html
 
+from mmcampaign.findings import Finding, Part, Severity
 from mmcampaign.model import Reason
 from mmcampaign.pages.dry_run import (
     CourseCount,
@@ -183,6 +184,44 @@ def example_sources() -> Iterator[Source]:
             )
 
 
+def example_findings() -> Iterator[Finding]:
+    digests = [sample.shape_digest for sample in example_samples()]
+    yield Finding(
+        severity=Severity.WARN,
+        code="image-without-alt",
+        message="A picture has no alternative text; with pictures off, and to a screen reader, it says nothing.",
+        mend='write alt="…", or alt="" for decoration',
+        part=Part.HTML,
+        file="_base/body.html",
+        line=41,
+        shapes=tuple(digests),
+        learners=412,
+        accepted="a line for decoration, alt follows in July (k.lee)",
+    )
+    yield Finding(
+        severity=Severity.WARN,
+        code="no-preheader",
+        message="There is no preheader, so inboxes show the first words of the page behind the subject.",
+        mend="write a hidden <div> with one sentence as the first element of the body",
+        part=Part.HTML,
+        file="engy/body.html",
+        line=12,
+        shapes=(digests[5],),
+        learners=16,
+    )
+    yield Finding(
+        severity=Severity.NOTE,
+        code="wide-text",
+        message="A line of the text part has 96 columns; 78 are read everywhere.",
+        mend="break the line, and give long titles a line of their own",
+        part=Part.TEXT,
+        file="engy/body.txt",
+        line=9,
+        shapes=(digests[0], digests[1]),
+        learners=238,
+    )
+
+
 def example_page() -> DryRunPage:
     return DryRunPage(
         campaign=12,
@@ -228,10 +267,9 @@ def example_page() -> DryRunPage:
             TemplateFile(path="_base/body.html", digest="e08f" * 16),
         ),
         consent_note="The opt-in list was exported on 1 June 2019, 4 days ago. 214 learners said no and are left out.",
-        warnings=(
-            "The reports of engy3x are 22 days old: learners may have upgraded since.",
-            "Shape 6 has no preview text of its own; inboxes show the first line of the email instead.",
-        ),
+        warnings=("The reports of engy3x are 22 days old: learners may have upgraded since.",),
+        findings=tuple(example_findings()),
+        not_checked=("shapes beyond the 40 most frequent (3)",),
         previous=PreviousCampaign(
             campaign=11,
             name="March reminder 2019",

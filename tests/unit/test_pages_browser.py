@@ -1,14 +1,12 @@
 """The pages in Chromium: nothing sticks out, nothing is fetched, links in an email are dead, a print hides nothing."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from mmcampaign.pages.dry_run import write_dry_run
 from tests.unit.pages_builders import page_of_words
@@ -19,18 +17,6 @@ pytestmark = pytest.mark.browser
 EMAIL = """<!doctype html><html><body><p>Dear Ada, <a id="own-target" href="https://www.edx.org/" target="_self">go</a>
 <a id="plain" href="https://www.edx.org/">on</a></p><img src="https://www.edx.org/logo.png" alt="edX">
 <script>document.title = "run"</script><form action="https://www.edx.org/"><button>Send</button></form></body></html>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        message = "CHROMIUM IS NOT INSTALLED: the pages are not looked at (apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 """The completion page: it adds up, says what it cannot know, holds hostile words, and reads well in Chromium."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html as lxml_html
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from mmcampaign.figures import CourseSummary, Pace, ProgramSummary, RunSummary, Source, Standing, term_order
 from mmcampaign.model import Program
@@ -238,18 +235,6 @@ def test_it_holds_no_names_and_asks_the_network_for_nothing() -> None:
 
 
 # --- in Chromium ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        message = "CHROMIUM IS NOT INSTALLED: the completion page is not looked at (apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,16 @@ from mmcampaign.model import Cohort, Reason
 from mmcampaign.pages.dry_run import DryRunPage, Excluded, PreviousCampaign, Recipient, write_dry_run
 from mmcampaign.pages.html import duration, preheader
 from mmcampaign.pages.reasons import COHORT_TITLES, REASON_SENTENCES
-from tests.unit.pages_builders import make_course, make_excluded, make_page, make_recipient, make_source, page_of_words
+from tests.unit.pages_builders import (
+    make_course,
+    make_excluded,
+    make_finding,
+    make_page,
+    make_recipient,
+    make_sample,
+    make_source,
+    page_of_words,
+)
 from tests.unit.pages_example import GOLDEN, read_aloud, write_example
 
 HOSTILE = [
@@ -268,6 +277,35 @@ def test_last_campaign_is_compared(tmp_path: Path) -> None:
     document = write(tmp_path / "3", make_page(previous=earlier))
     rows = [words(row, "./*") for row in document.xpath("//table[@class='compare']/tbody/tr")]
     assert rows == ["Considered 2 2 no change", "To be mailed 2 1 −1", "Left out 0 1 +1"]
+
+
+def test_what_blocks_is_on_top_and_nothing_asks_for_approval(tmp_path: Path) -> None:
+    page = make_page(findings=(make_finding("block"), make_finding("warn", accepted="known (kim)")))
+    document = write(tmp_path / "3", page)
+    assert words(document, "//h1") == "1 email to learners of Sustainable Energy cannot be approved yet."
+    assert words(document, "//section[@aria-labelledby='blocked']/h2") == "1 finding blocks the approval"
+    assert "A link leads nowhere." in words(document, "//section[@aria-labelledby='blocked']")
+    assert "known (kim)" in words(document, "//section[@id='findings']")
+
+
+def test_findings_are_counted_and_told_with_place_shapes_and_learners(tmp_path: Path) -> None:
+    shapes = [make_sample(number=n, shape_digest=f"{n}" * 64) for n in (1, 2)]
+    some = make_finding("warn", shapes=("2" * 64,), file=None, line=None)
+    page = make_page(
+        chosen=2, samples=tuple(shapes), findings=(some, make_finding("note", shapes=("1" * 64, "2" * 64)))
+    )
+    document = write(tmp_path / "3", page, [make_recipient(), make_recipient(student_id=8)])
+    assert "0 to mend before approval, 1 warning, 1 note." in words(document, "//section[@id='findings']/p[1]")
+    cells = [words(row, "./td") for row in document.xpath("//section[@id='findings']//tbody/tr")]
+    assert cells == ["html 2 1", "engy/body.html:12 all 1"]
+    assert "cannot be approved" not in words(document, "//h1")
+
+
+def test_nothing_found_is_said(tmp_path: Path) -> None:
+    document = write(tmp_path / "3", make_page(not_checked=("2 shapes",)))
+    said = words(document, "//section[@id='findings']")
+    assert "Nothing was found." in said
+    assert said.endswith("Not checked: 2 shapes.")
 
 
 def test_fingerprint_and_commands_can_be_copied(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmcampaign.pages import safe_csv
 from mmcampaign.pages.safe_csv import safe_cell, write_csv
 
 
@@ -46,6 +47,12 @@ def test_no_text_starts_a_formula_and_nothing_but_marks_is_added(text: str) -> N
     visible = written.lstrip()
     assert len(visible) < 2 or visible[0] not in "=+-@＝＋－＠"
     assert written.replace("'", "") == text.replace("'", "")
+
+
+@given(st.text() | st.text(alphabet="=+-@＝;'\t \r\n\u200b\ufeffaß_1٣"))
+def test_what_passes_as_harmless_holds_no_formula(text: str) -> None:
+    """The short way gives what looking for formulas gives."""
+    assert safe_cell(text) == safe_csv._FORMULA.sub(r"\1'\2", text)
 
 
 @given(st.text(alphabet="=+-@;'\t \r\nab"))
