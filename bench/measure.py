@@ -1,6 +1,6 @@
 """Running a command or a function and saying what it cost."""
 
-import os
+import json
 import subprocess
 import sys
 import time
@@ -17,20 +17,25 @@ class Cost:
     peak_mb: float
 
 
+# A process starts with the peak memory of the one that started it, so a small one stands in between.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+seconds = time.perf_counter() - started
+print(json.dumps([seconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+"""
+
+
 def command(arguments: Sequence[str], *, cwd: Path | None = None) -> Cost:
     """Run a command in a process of its own; its output goes nowhere, a failure ends the benchmark."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - started
-    if process.returncode not in (0, 1):
-        sys.exit(f"{' '.join(arguments)} ended with {process.returncode}:\n{errors.decode()}")
-    return Cost(seconds, usage.ru_maxrss / 1024)
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *arguments]
+    ran = subprocess.run(launcher, cwd=cwd, capture_output=True, text=True, check=True)
+    seconds, peak_mb, code = json.loads(ran.stdout)
+    if code not in (0, 1):
+        sys.exit(f"{' '.join(arguments)} ended with {code}:\n{ran.stderr}")
+    return Cost(seconds, peak_mb)
 
 
 def mmcampaign(*arguments: str, cwd: Path) -> Cost:

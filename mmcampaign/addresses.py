@@ -7,7 +7,7 @@ from email_validator import EmailNotValidError, validate_email
 
 # The plain form that nearly every address has. Anything else, also every special-use domain, goes to the library.
 _PLAIN = re.compile(
-    r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<top>[a-z]{2,24})",
+    r"[a-z0-9_'+-]+(\.[a-z0-9_'+-]+)*@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<top>[a-z]{2,24})",
     re.ASCII | re.IGNORECASE,
 )
 _SPECIAL = frozenset({"arpa", "invalid", "local", "localhost", "onion", "test", "internal", "alt"})

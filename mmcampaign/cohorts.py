@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mmcampaign.model import Cohort, Course, Enrollment, Learner, Program, Reason
-from mmcampaign.rules import CERTIFICATE, RULES, UPGRADABLE_TRACKS, Candidate, Case, Check, Policy, certificates_earned
+from mmcampaign.rules import (
+    CERTIFICATE,
+    LADDERS,
+    UPGRADABLE_TRACKS,
+    Candidate,
+    Case,
+    Check,
+    Policy,
+    certificates_earned,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +92,10 @@ def _hidden(course: Course, enrollment: Enrollment, candidate: Candidate) -> boo
 
 def next_course(program: Program, candidate: Candidate, trigger: Course) -> Course | None:
     """The first course of the series without a certificate, other than the trigger's; None when there is none left."""
-    return next((c for c in program.series if c != trigger and not candidate.has_certificate(c)), None)
+    for course in program.series:
+        if course.code != trigger.code and not candidate.has_certificate(course):
+            return course
+    return None
 
 
 def decide(program: Program, candidate: Candidate, policy: Policy) -> list[Decision]:
@@ -96,13 +108,15 @@ def decide(program: Program, candidate: Candidate, policy: Policy) -> list[Decis
     passing = [decision for decision in decisions if decision.chosen]
     if not passing:
         return decisions
-    order = [course.code for course in program.series]
-    winner = max(passing, key=lambda d: (order.index(d.trigger.code), d.cohort is Cohort.AUDIT_UPGRADE))
+    winner = _furthest(program, passing)
     others = tuple(decision.trigger.code for decision in passing if decision is not winner)
-    return [
-        _hold_out(replace(d, other_triggers=others), policy) if d is winner else _merge_into(winner, d)
-        for d in decisions
-    ]
+    winning = replace(winner, other_triggers=others) if others else winner
+    return [_hold_out(winning, policy) if d is winner else _merge_into(winner, d) for d in decisions]
+
+
+def _furthest(program: Program, passing: list[Decision]) -> Decision:
+    place = {course.code: number for number, course in enumerate(program.series)}
+    return max(passing, key=lambda d: (place[d.trigger.code], d.cohort is Cohort.AUDIT_UPGRADE))
 
 
 def _merge_into(winner: Decision, other: Decision) -> Decision:
@@ -114,45 +128,48 @@ def _merge_into(winner: Decision, other: Decision) -> Decision:
 def explain(program: Program, candidate: Candidate, policy: Policy) -> list[tuple[Decision, list[Check]]]:
     """``decide`` with every rule's answer beside each decision, not only the first that spoke against it."""
     ladders = [
-        [
-            *trigger_checks(case.trigger, candidate),
-            *(rule.check(case) for rule in RULES if case.cohort in rule.cohorts),
-        ]
+        [*trigger_checks(case.trigger, candidate), *(rule.check(case) for rule in LADDERS[case.cohort])]
         for case in _cases(program, candidate, policy)
     ]
     return list(zip(decide(program, candidate, policy), ladders, strict=True))
 
 
-def _cases(program: Program, candidate: Candidate, policy: Policy) -> list[Case]:
-    return [
-        Case(
-            program=program,
-            candidate=candidate,
-            policy=policy,
-            cohort=cohort,
-            trigger=trigger,
-            enrollment=enrollment,
-            next_course=next_course(program, candidate, trigger),
-        )
-        for cohort, trigger, enrollment in find_triggers(program, candidate)
-        if cohort in policy.cohorts
-    ]
+def _cases(program: Program, candidate: Candidate, policy: Policy) -> Iterator[Case]:
+    earned = certificates_earned(program, candidate)
+    for cohort, trigger, enrollment in find_triggers(program, candidate):
+        if cohort in policy.cohorts:
+            yield Case(
+                program=program,
+                candidate=candidate,
+                policy=policy,
+                cohort=cohort,
+                trigger=trigger,
+                enrollment=enrollment,
+                next_course=next_course(program, candidate, trigger),
+                certificates_earned=earned,
+            )
 
 
 def _judge(case: Case) -> Decision:
-    decision = Decision(
+    reason, detail = _first_against(case)
+    return Decision(
         learner=case.candidate.learner,
         cohort=case.cohort,
         trigger=case.trigger,
         next_course=case.next_course,
-        certificates_earned=certificates_earned(case.program, case.candidate),
+        certificates_earned=case.certificates_earned,
+        reason=reason,
+        detail=detail,
     )
-    for rule in RULES:
-        if case.cohort in rule.cohorts:
-            passed, seen = rule.look(case)
-            if not passed:
-                return replace(decision, reason=rule.code, detail=seen)
-    return decision
+
+
+def _first_against(case: Case) -> tuple[Reason | None, str]:
+    """The first rule that speaks against writing, with what it saw."""
+    for rule in LADDERS[case.cohort]:
+        passed, seen = rule.look(case)
+        if not passed:
+            return rule.code, seen
+    return None, ""
 
 
 def _hold_out(decision: Decision, policy: Policy) -> Decision:

@@ -10,8 +10,8 @@ from mmcampaign.app import App
 from mmcampaign.context import token_values
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.frozen import sender_of
+from mmcampaign.handover import outgoing_message
 from mmcampaign.mime import Composer
-from mmcampaign.sending import outgoing_message
 from mmcampaign.shapes import Filler
 from mmcampaign.store.campaigns import Campaign, get_campaign, list_campaigns
 from mmcampaign.store.history import COLUMNS, HistoryFilter, read_history, stored_message

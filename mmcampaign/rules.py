@@ -7,6 +7,7 @@ passed and what was seen; nothing here reads a database or a clock.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 
 from mmcampaign.completion import PAID_TRACKS
 from mmcampaign.model import Cohort, Completion, Course, Enrollment, Learner, PastMessage, Program, Reason, Status
@@ -27,11 +28,17 @@ class Policy:
     holdout_percent: float = 0
     holdout_seed: str = ""
 
+    @cached_property
+    def staff_keys(self) -> tuple[tuple[str, str], ...]:
+        """Each entry of ``staff`` with the form in which it is compared."""
+        return tuple((entry, entry.casefold()) for entry in self.staff)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """Everything the rules look at for one learner in one program.
 
+    ``enrollments`` are those in the current and the coming run of each course; older runs are in ``completions`` only.
     ``twin`` is the student id that has the same address and was seen in a newer file (edX case E34), 0 for none.
     ``hidden_runs`` are course runs whose grade report leaves audit learners out (edX case E44).
     ``suppression`` is the reason this address may not be mailed, empty for none; ``consent`` is granted, refused,
@@ -49,11 +56,18 @@ class Candidate:
     hidden_runs: frozenset[str] = frozenset()
 
     def enrollment(self, course: Course, run: str) -> Enrollment | None:
-        return next((e for e in self.enrollments if e.course == course.code and e.run == run), None)
+        for enrollment in self.enrollments:
+            if enrollment.course == course.code and enrollment.run == run:
+                return enrollment
+        return None
+
+    @cached_property
+    def certificates(self) -> frozenset[str]:
+        """The codes of the program's courses with a certificate, earned in whatever run."""
+        return frozenset(code for code, completion in self.completions.items() if completion.status in CERTIFICATE)
 
     def has_certificate(self, course: Course) -> bool:
-        completion = self.completions.get(course.code)
-        return completion is not None and completion.status in CERTIFICATE
+        return course.code in self.certificates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +94,7 @@ class Case:
     trigger: Course
     enrollment: Enrollment
     next_course: Course | None
+    certificates_earned: int
 
     @property
     def coming_enrollment(self) -> Enrollment | None:
@@ -114,10 +129,9 @@ def _invalid_address(case: Case) -> Seen:
 
 def _staff_account(case: Case) -> Seen:
     learner = case.candidate.learner
-    email = learner.email.casefold()
-    for entry in case.policy.staff:
-        wanted = entry.casefold()
-        matches = email.endswith(wanted) if wanted.startswith("@") else wanted in (email, learner.username.casefold())
+    email, username = learner.email.casefold(), learner.username.casefold()
+    for entry, wanted in case.policy.staff_keys:
+        matches = email.endswith(wanted) if wanted.startswith("@") else wanted in (email, username)
         if matches:
             return False, f"matches {entry}"
     return True, "not among the staff"
@@ -134,7 +148,7 @@ def _unenrolled(case: Case) -> Seen:
 
 
 def _program_complete(case: Case) -> Seen:
-    earned, total = certificates_earned(case.program, case.candidate), len(case.program.series)
+    earned, total = case.certificates_earned, len(case.program.series)
     return earned < total, f"{earned} of {total} certificates earned"
 
 
@@ -260,3 +274,8 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.ALREADY_MAILED, _already_mailed, "send history"),
     Rule(Reason.RECENTLY_MAILED, _recently_mailed, "send history"),
 )
+
+# The rules that apply to each cohort, in order.
+LADDERS: Mapping[Cohort, tuple[Rule, ...]] = {
+    cohort: tuple(rule for rule in RULES if cohort in rule.cohorts) for cohort in Cohort
+}

@@ -10,6 +10,7 @@ from mmcampaign.figures import Source, Standing
 from mmcampaign.model import FileStatus, Program, Status
 from mmcampaign.store.engine import Store
 from mmcampaign.store.programs import view_name
+from mmcampaign.store.runs import of_courses
 from mmcampaign.store.tables import completions, course_instancedetails, imports
 
 _ROWS_AT_A_TIME = 5_000
@@ -83,7 +84,7 @@ def run_counts(connection: Connection, program: Program) -> list[RunCount]:
     details = course_instancedetails.c
     query = (
         select(details.course, details.run, details.status, func.count())
-        .where(details.course.in_(_codes(program)))
+        .where(of_courses(_codes(program)))
         .group_by(details.course, details.run, details.status)
         .order_by(details.course, details.run)
     )

@@ -1,5 +1,6 @@
 """What the rules look at is read as it was written, on both engines, and nobody with a trigger is missed."""
 
+import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.builders import (
     RUN,
     certified,
     make_candidate,
+    make_coming,
+    make_course,
     make_enrollment,
     make_learner,
     make_policy,
@@ -51,11 +54,24 @@ def test_candidates_come_back_as_they_were_written(store: Store):
         ),
         make_candidate(make_enrollment(1), certified("rivercapx"), learner=make_learner(3, name="", country="")),
         make_candidate(learner=make_learner(4), suppression="bounced", consent="granted"),
-        make_candidate(make_enrollment(1, run="1T2020", grade=0.1), certified(1), learner=make_learner(5)),
+        make_candidate(certified(1), learner=make_learner(5)),
         make_candidate(learner=make_learner(6, email="not an address"), address_problem=address_problem("x")),
     ]
     fill(store, written)
     assert read(store) == {candidate.learner.student_id: candidate for candidate in written}
+
+
+def test_of_the_runs_only_those_that_rules_look_at_are_read(store: Store):
+    """The current and the coming one; what came before is in the completions."""
+    program = make_program(make_course(2, coming_run=make_coming()))
+    seen = (make_enrollment(1, grade=0.9), make_enrollment(2, run="2T2027", grade=None))
+    everything = make_candidate(certified(1, run="1T2020"), *seen)
+    fill(store, [everything], program=program)
+    with store.read() as connection:
+        [found] = read_candidates(connection, program, LENS)
+    assert found.enrollments == seen
+    assert found.completions == everything.completions
+    assert found.completions["river1x"].run == "1T2020"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +94,33 @@ def test_sql_finds_exactly_those_with_a_trigger(store: Store, enrollment: Any, f
     assert bool(decide(make_program(), candidate, make_policy())) is found
 
 
+def test_sql_and_rules_agree_on_who_has_a_trigger(store: Store):
+    """On learners drawn at random: nobody with a trigger is missed, nobody without one is read, all decided alike."""
+    dice = random.Random(7)
+    written = [_drawn(number, dice) for number in range(1, 121)]
+    fill(store, written)
+    found, program, policy = read(store), make_program(), make_policy()
+    expected = {c.learner.student_id: decided for c in written if (decided := decide(program, c, policy))}
+    assert {number: decide(program, candidate, policy) for number, candidate in found.items()} == expected
+    assert len({decision.reason for decided in expected.values() for decision in decided}) >= 4
+    assert 20 < len(expected) < 120
+
+
+def _drawn(number: int, dice: random.Random) -> Candidate:
+    taken = [
+        make_enrollment(
+            course,
+            run=run,
+            grade=dice.choice([None, 0.3, 0.649, 0.65, 0.9]),
+            track=dice.choice(["audit", "honor", "verified", "platinum", ""]),
+            **dice.choice([{}, {"status": Status.CERTIFIED}, {"status": Status.ELIGIBLE}]),
+        )
+        for course in dice.sample(("river1x", "river2x", "river3x", "rivercapx"), dice.randint(1, 3))
+        for run in dice.sample([RUN, "1T2020"], dice.randint(1, 2))
+    ]
+    return make_candidate(*taken, learner=make_learner(number), hidden_runs=HIDDEN)
+
+
 def test_audit_learners_whom_a_verified_only_report_hides_are_found(store: Store):
     hidden = make_candidate(make_enrollment(1, grade=None), learner=make_learner(1), hidden_runs=HIDDEN)
     paid = make_candidate(make_enrollment(1, grade=None, track="verified"), learner=make_learner(2), hidden_runs=HIDDEN)
@@ -91,6 +134,15 @@ def test_a_newer_report_with_every_track_takes_the_hint_away(store: Store):
     with store.write() as connection:
         connection.execute(imports.update().values(status="superseded"))
     assert read(store) == {}
+
+
+@pytest.mark.parametrize("current", [(), (1,)], ids=["no current run", "one current run"])
+def test_only_courses_with_a_current_run_have_triggers(store: Store, current: tuple[int, ...]):
+    program = make_program(*(make_course(n, current_run=RUN if n in current else "") for n in (1, 2, 3)))
+    fill(store, [make_candidate(make_enrollment(n), learner=make_learner(n)) for n in (1, 2)], program=program)
+    with store.read() as connection:
+        found = [candidate.learner.student_id for candidate in read_candidates(connection, program, LENS)]
+    assert found == list(current)
 
 
 def test_many_learners_are_read_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch):
