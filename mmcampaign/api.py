@@ -27,7 +27,7 @@ from mmcampaign.config_schema import did_you_mean
 from mmcampaign.errors import ConfigError, InputError, MmcampaignError, UnavailableError
 from mmcampaign.history import COLUMNS, HistoryFilter, sends
 from mmcampaign.model import Cohort, Program
-from mmcampaign.selection import BOTH, explain_learner, policy_of, select
+from mmcampaign.selection import BOTH, explain_learner, looking_at, policy_of, select
 from mmcampaign.store.programs import knows_programs
 from mmcampaign.store.read_only import open_read_only
 from mmcampaign.store.reports import completion_rows, report_columns
@@ -99,34 +99,58 @@ class Project:
         return _frame(report_columns(found), completion_rows(self._app.store, found))
 
     @_told()
-    def cohort(self, program: str, cohort: str | None = None, *, today: date | str | None = None) -> pd.DataFrame:
+    def cohort(
+        self,
+        program: str,
+        cohort: str | None = None,
+        *,
+        today: date | str | None = None,
+        as_of: date | str | None = None,
+    ) -> pd.DataFrame:
         """Who would be written to on the day ``today`` (default: today in the site's zone), a row for each learner.
 
+        ``as_of`` goes by the exports there were at the end of that day, which is then the default of ``today``;
+        addresses, names, opt-in choices and the configuration are those of now. InputError when none is so old.
         ``cohort`` is ``audit-upgrade``, ``continue``, or None for both. Columns: ``student_id, email, name, cohort,
         trigger_course, trigger_run, next_course`` (``<NA>``: none), ``certificates_earned`` (of the series),
         ``other_triggers`` (a list of texts).
         """
-        chosen = (decision for decision in self._decisions(program, cohort, today) if decision.chosen)
+        chosen = (decision for decision in self._decisions(program, cohort, today, as_of) if decision.chosen)
         return _frame(_CHOSEN, map(_chosen_row, chosen))
 
     @_told()
-    def excluded(self, program: str, cohort: str | None = None, *, today: date | str | None = None) -> pd.DataFrame:
+    def excluded(
+        self,
+        program: str,
+        cohort: str | None = None,
+        *,
+        today: date | str | None = None,
+        as_of: date | str | None = None,
+    ) -> pd.DataFrame:
         """Who was considered and is left out, a row for each learner and course that gave a reason to write.
 
         Arguments as in ``cohort``. Columns: ``student_id, cohort, trigger_course, reason, detail``.
         """
-        excluded = (decision for decision in self._decisions(program, cohort, today) if not decision.chosen)
+        excluded = (decision for decision in self._decisions(program, cohort, today, as_of) if not decision.chosen)
         return _frame(_EXCLUDED, map(_excluded_row, excluded))
 
     @_told()
-    def explain(self, program: str, learner: str | int, *, today: date | str | None = None) -> pd.DataFrame:
+    def explain(
+        self,
+        program: str,
+        learner: str | int,
+        *,
+        today: date | str | None = None,
+        as_of: date | str | None = None,
+    ) -> pd.DataFrame:
         """Every rule for one learner (edX user id, user name or address), a row for each course and rule.
 
         Columns: ``trigger_course, cohort`` (``<NA>``: no reason to write), ``chosen``, ``reason`` (``<NA>`` when
         chosen), ``rule, passed, seen, source``. Raises InputError for somebody not in the database.
         """
-        policy = policy_of(self._app, today=_day(today))
-        _, judged = explain_learner(self._app, self._app.program(program), str(learner), policy)
+        past = _day(as_of)
+        policy = policy_of(self._app, today=_day(today) or past)
+        _, judged = explain_learner(self._app, self._app.program(program), str(learner), policy, as_of=past)
         rows = []
         for course, decision, checks in judged:
             cohort, chosen = (str(decision.cohort), decision.chosen) if decision else (None, False)
@@ -157,10 +181,12 @@ class Project:
         frame = _frame(COLUMNS, ([row[name] for name in COLUMNS] for row in sends(self._app, wanted)))
         return frame.assign(sent_at=pd.to_datetime(frame["sent_at"], utc=True))
 
-    def _decisions(self, program: str, cohort: str | None, today: date | str | None) -> Iterator[Decision]:
-        found = self._app.program(program)
-        policy = policy_of(self._app, _cohorts(cohort), today=_day(today))
-        with self._app.store.read() as connection:
+    def _decisions(
+        self, program: str, cohort: str | None, today: date | str | None, as_of: date | str | None
+    ) -> Iterator[Decision]:
+        found, past = self._app.program(program), _day(as_of)
+        policy = policy_of(self._app, _cohorts(cohort), today=_day(today) or past)
+        with looking_at(self._app, found, past) as (connection, _):
             for _, decisions in select(self._app, connection, found, policy):
                 yield from decisions
 

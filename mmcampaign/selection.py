@@ -1,7 +1,9 @@
 """Use case: who is in a program's cohorts today, who is out, and why. Nothing is written."""
 
 from collections.abc import Iterator
-from datetime import date
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -13,6 +15,9 @@ from mmcampaign.model import Cohort, Course, Program
 from mmcampaign.rules import Candidate, Check, Policy
 from mmcampaign.store.campaigns import data_sources
 from mmcampaign.store.candidates import Lens, candidates_by_id, find_learner, read_candidates
+
+if TYPE_CHECKING:
+    from mmcampaign.store.as_of import AsOf
 
 BOTH = frozenset(Cohort)
 
@@ -39,11 +44,28 @@ def select(
             yield candidate, decisions
 
 
+@contextmanager
+def looking_at(app: App, program: Program, as_of: date | None) -> Iterator[tuple[Connection, "AsOf | None"]]:
+    """A connection that sees the program as it stands, or stood at the end of a day in the site's time zone.
+
+    Raises InputError when no export of the program is as old as that.
+    """
+    if as_of is None:
+        with app.store.read() as connection:
+            yield connection, None
+        return
+    from mmcampaign.store.as_of import state_as_of  # noqa: PLC0415  it completes courses anew, with what ingest needs
+
+    end = datetime.combine(as_of + timedelta(days=1), time(), app.settings.site.zone)
+    with state_as_of(app.store, program, end) as found:
+        yield found
+
+
 def explain_learner(
-    app: App, program: Program, key: str, policy: Policy
+    app: App, program: Program, key: str, policy: Policy, *, as_of: date | None = None
 ) -> tuple[Candidate, list[tuple[Course, Decision | None, list[Check]]]]:
     """One learner: for each course of the series the decision (None: no trigger) and every rule's answer."""
-    with app.store.read() as connection:
+    with looking_at(app, program, as_of) as (connection, _):
         learner = find_learner(connection, key)
         if learner is None:
             raise InputError(

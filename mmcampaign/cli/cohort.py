@@ -6,37 +6,55 @@ from typing import Annotated, Any
 
 import typer
 
-from mmcampaign.cli.shell import Json, Program, Today, print_json, print_table, say, shell_of
+from mmcampaign.cli.shell import Json, Program, Today, a_day, print_json, print_json_lists, print_table, say, shell_of
 from mmcampaign.model import Cohort
 
 AnyCohort = Annotated[Cohort | None, typer.Argument(metavar="[audit-upgrade|continue]", help="One cohort only.")]
+AsOfDay = Annotated[
+    str,
+    typer.Option(
+        "--as-of", metavar="YYYY-MM-DD", help="Go by the exports there were at the end of this day.", show_default=False
+    ),
+]
 SHOWN_ON_SCREEN = 20
+EXPORTS_SHOWN = 12
+OF_TODAY = "Addresses, names, edX's opt-in choices and config.toml are today's: their history is not kept."
 TRIGGER_CHECKS = frozenset({"current_run", "passing_grade", "certificate"})
 EXPORT_NAME = re.compile(r".*_(grade_report|student_profile_info)_(\d{4}-\d\d-\d\d).*")
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command(epilog="Example: mmcampaign cohort engy audit-upgrade")(cohort)
+    app.command(epilog="Examples: mmcampaign cohort engy audit-upgrade · mmcampaign cohort engy --as-of 2019-06-30")(
+        cohort
+    )
     app.command(epilog="Example: mmcampaign explain engy ana@mail.example")(explain)
 
 
 def cohort(
-    ctx: typer.Context, program: Program, which: AnyCohort = None, today: Today = "", as_json: Json = False
+    ctx: typer.Context,
+    program: Program,
+    which: AnyCohort = None,
+    today: Today = "",
+    as_of: AsOfDay = "",
+    as_json: Json = False,
 ) -> None:
     """List who would be written to today, and who is left out and why."""
-    from mmcampaign.selection import BOTH, policy_of, select
+    from mmcampaign.selection import BOTH, looking_at, policy_of, select
 
-    app = shell_of(ctx).open(today)
+    app = shell_of(ctx).open(today or as_of)
     chosen_program = app.program(program)
     policy = policy_of(app, frozenset({which}) if which else BOTH)
     chosen: list[dict[str, Any]] = []
     excluded: list[dict[str, Any]] = []
-    with app.store.read() as connection:
+    with looking_at(app, chosen_program, a_day(as_of)) as (connection, then):
         for _, decisions in select(app, connection, chosen_program, policy):
             for decision in decisions:
                 (chosen if decision.chosen else excluded).append(_as_json(decision))
     if as_json:
-        print_json({"chosen": chosen, "excluded": excluded})
+        past: dict[str, list[Any]] = {}
+        if then:
+            past = {"exports": [_export(row) for row in then.exports], "remarks": [OF_TODAY]}
+        print_json_lists({"chosen": chosen, "excluded": excluded, **past})
         return
     columns = ("student_id", "name", "cohort", "trigger_course", "next_course", "certificates_earned")
     print_table(columns, [[str(row[column]) for column in columns] for row in chosen[:SHOWN_ON_SCREEN]])
@@ -45,8 +63,23 @@ def cohort(
     reasons = Counter((row["cohort"], row["reason"]) for row in excluded)
     print_table(("left out of", "reason", "learners"), [(*key, count) for key, count in reasons.most_common()])
     say(f"{len(chosen) + len(excluded):,} considered = {len(chosen):,} chosen + {len(excluded):,} left out.")
-    if chosen:
+    if then:
+        say(_exports_counted(as_of, [_export(row) for row in then.exports]))
+        say(OF_TODAY)
+    elif chosen:
         say(f"Next: mmcampaign preview {program}, then mmcampaign dry-run {program}")
+
+
+def _export(row: Any) -> dict[str, Any]:
+    return {key: getattr(row, key) for key in ("name", "course", "run", "kind", "exported_at")}
+
+
+def _exports_counted(day: str, exports: list[dict[str, Any]]) -> str:
+    """Which exports made the state of a past day."""
+    newest_first = sorted(exports, key=lambda one: one["exported_at"], reverse=True)
+    named = [f"{one['course']} {one['run']} {one['kind']} of {one['exported_at']:%Y-%m-%d}" for one in newest_first]
+    more = f" and {len(named) - EXPORTS_SHOWN} more (--json lists all)" if len(named) > EXPORTS_SHOWN else ""
+    return f"As of {day} these exports counted: {', '.join(named[:EXPORTS_SHOWN])}{more}."
 
 
 def _as_json(decision: Any) -> dict[str, Any]:
@@ -70,13 +103,14 @@ def explain(
     program: Program,
     learner: Annotated[str, typer.Argument(metavar="LEARNER", help="An edX user id, a user name or an address.")],
     today: Today = "",
+    as_of: AsOfDay = "",
     as_json: Json = False,
 ) -> None:
     """Show every rule for one learner, with the value seen and where it was read."""
     from mmcampaign.selection import explain_learner, policy_of
 
-    app = shell_of(ctx).open(today)
-    candidate, found = explain_learner(app, app.program(program), learner, policy_of(app))
+    app = shell_of(ctx).open(today or as_of)
+    candidate, found = explain_learner(app, app.program(program), learner, policy_of(app), as_of=a_day(as_of))
     completions = [
         {"course": c.course, "status": c.status, "enrollment_track": c.track, "run": c.run}
         for c in sorted(candidate.completions.values(), key=lambda c: c.course)
