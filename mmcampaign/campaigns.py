@@ -1,4 +1,4 @@
-"""Use case: approve, reject or cancel a campaign, and find out whether anything drifted since it was planned."""
+"""Use case: approve, reject, pause, resume or cancel a campaign, and find out whether it drifted since planned."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,10 +7,11 @@ from sqlalchemy import Connection
 
 from mmcampaign.app import App
 from mmcampaign.errors import InputError, RefusedError
+from mmcampaign.findings import Severity, findings_in, without_findings
 from mmcampaign.frozen import changes
 from mmcampaign.lifecycle import ALLOWED, settled_by_hand
 from mmcampaign.model import CampaignState, MessageStatus, Program
-from mmcampaign.planning import recipients, settings_now
+from mmcampaign.planning import frozen_row, recipients, settings_now
 from mmcampaign.store import audit, campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
 
@@ -18,9 +19,12 @@ NAMED_IN_DRIFT = 5
 FINISHED = CampaignState.FINISHED
 
 
-def get(connection: Connection, campaign: int) -> Campaign:
-    """The campaign; InputError when there is none with this number."""
-    found = campaigns.get_campaign(connection, campaign)
+def get(connection: Connection, campaign: int, *, hold: bool = False) -> Campaign:
+    """The campaign; InputError when there is none with this number.
+
+    Whoever goes on to change it says ``hold``: then nobody else does until the end of the transaction.
+    """
+    found = campaigns.get_campaign(connection, campaign, hold=hold)
     if found is None:
         raise InputError(f"There is no campaign {campaign}.", todo="mmcampaign status  (lists all campaigns)")
     return found
@@ -30,16 +34,17 @@ def get(connection: Connection, campaign: int) -> Campaign:
 
 
 def approve(app: App, campaign: int, *, by: str = "", note: str = "") -> Campaign:
-    """Approve what was planned, unless something drifted since or a second person is needed."""
+    """Approve what was planned, unless it has blocking findings, something drifted, or a second person is needed."""
     approver = by or app.actor
     with app.store.write() as connection:
-        planned = get(connection, campaign)
+        planned = get(connection, campaign, hold=True)
         _require(planned, CampaignState.APPROVED)
         if planned.chosen == 0:
             raise RefusedError(
                 f"Campaign {campaign} has no recipients, so there is nothing to approve.",
                 todo="The report says why each learner was left out.",
             )
+        _refuse_blocked(planned)
         if app.settings.policy.approval == "second-person" and approver == planned.planned_by:
             raise RefusedError(
                 f"Campaign {campaign} was planned by {planned.planned_by}; somebody else must approve it.",
@@ -57,6 +62,19 @@ def approve(app: App, campaign: int, *, by: str = "", note: str = "") -> Campaig
         return get(connection, campaign)
 
 
+def _refuse_blocked(planned: Campaign) -> None:
+    """A finding that blocks cannot be accepted, only mended."""
+    blocking = [each for each in findings_in(planned.settings) if each.severity is Severity.BLOCK]
+    if blocking:
+        number = f"{len(blocking)} findings block" if len(blocking) > 1 else "A finding blocks"
+        raise RefusedError(
+            f"{number} the approval of campaign {planned.id}.",
+            facts=tuple(f"{each.place or each.part}: {each.message}" for each in blocking),
+            unchanged="It is still only planned.",
+            todo=f"mend the template, then: mmcampaign cancel {planned.id}, and mmcampaign dry-run {planned.program}",
+        )
+
+
 def reject(app: App, campaign: int, *, by: str = "", note: str = "") -> Campaign:
     """Send a planned campaign back: it is cancelled, and its learners are free for the next plan."""
     return _end(app, campaign, "rejected", {"by": by or app.actor, "note": note})
@@ -69,13 +87,47 @@ def cancel(app: App, campaign: int) -> Campaign:
 
 def _end(app: App, campaign: int, act: str, facts: Mapping[str, Any]) -> Campaign:
     with app.store.write() as connection:
-        found = get(connection, campaign)
+        found = get(connection, campaign, hold=True)
         if act == "rejected" and found.state is not CampaignState.PLANNED:
             raise RefusedError(f"Campaign {campaign} is {found.state}; only a planned one can be rejected.")
         _require(found, CampaignState.CANCELLED)
         dropped = outbox.cancel_pending(connection, campaign)
         campaigns.change_state(connection, campaign, CampaignState.CANCELLED, finished_at=app.clock())
         log_act(app, connection, act, campaign, {**facts, "cancelled": dropped})
+        return get(connection, campaign)
+
+
+def pause(app: App, campaign: int, *, note: str = "") -> Campaign:
+    """Stop the sending of a campaign, wherever it runs, until somebody resumes it. What is in flight is finished.
+
+    A pause that the sender made for trouble becomes this person's. Raises RefusedError unless it is being sent.
+    """
+    with app.store.write() as connection:
+        found = get(connection, campaign, hold=True)
+        if found.state is not CampaignState.PAUSED:
+            _require(found, CampaignState.PAUSED)
+        elif found.paused_by:
+            return found
+        reason = note or found.pause_reason or "no reason given"
+        campaigns.change_state(connection, campaign, CampaignState.PAUSED, pause_reason=reason, paused_by=app.actor)
+        log_act(app, connection, "paused", campaign, {"by": app.actor, "note": note})
+        return get(connection, campaign)
+
+
+def resume(app: App, campaign: int) -> Campaign:
+    """Let a paused campaign be sent again; ``send`` goes on with it. One that is being sent stays as it is."""
+    with app.store.write() as connection:
+        found = get(connection, campaign, hold=True)
+        if found.state is CampaignState.SENDING:
+            return found
+        if found.state is not CampaignState.PAUSED:
+            raise RefusedError(
+                f"Campaign {campaign} is {found.state}; only a paused one can be resumed.",
+                unchanged="Nothing was changed.",
+                todo=f"mmcampaign status {campaign}",
+            )
+        campaigns.change_state(connection, campaign, CampaignState.SENDING)
+        log_act(app, connection, "resumed", campaign, {"was paused because": found.pause_reason})
         return get(connection, campaign)
 
 
@@ -94,7 +146,7 @@ def resolve(app: App, campaign: int, decision: str, message_id: str | None = Non
     Raises RefusedError for ``retry`` in a cancelled campaign, which sends nothing any more.
     """
     with app.store.write() as connection:
-        if get(connection, campaign).state is CampaignState.CANCELLED and decision == "retry":
+        if get(connection, campaign, hold=True).state is CampaignState.CANCELLED and decision == "retry":
             raise RefusedError(
                 f"Campaign {campaign} is cancelled, so nothing of it is sent again.",
                 unchanged="Nothing was changed.",
@@ -142,7 +194,7 @@ def refuse_drift(app: App, connection: Connection, campaign: Campaign) -> None:
     program = app.program(campaign.program)
     template = app.merger().load(program.template, subject=program.subject)
     now = settings_now(app, program, template, campaign.settings["selection"])
-    facts = changes(campaign.settings, now) or _recipient_changes(app, connection, campaign, program)
+    facts = changes(without_findings(campaign.settings), now) or _recipient_changes(app, connection, campaign, program)
     if facts:
         raise RefusedError(
             f"Campaign {campaign.id} is no longer what was planned.",
@@ -158,7 +210,7 @@ def _recipient_changes(app: App, connection: Connection, campaign: Campaign, pro
     pending_only = campaign.started_at is not None
     selection = campaign.settings["selection"]
     unlimited = {**campaign.settings, "selection": {**selection, "limit": None}}
-    planned = (tuple(row) for row in campaigns.planned_recipients(connection, campaign.id, pending_only))
+    planned = (frozen_row(row) for row in campaigns.planned_recipients(connection, campaign.id, pending_only))
     now = (chosen.frozen_fields() for chosen in recipients(app, connection, program, unlimited))
     added: list[int] = []
     gone: list[int] = []

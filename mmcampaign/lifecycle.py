@@ -1,5 +1,6 @@
 """Which changes of status are allowed, and what a backend's answer makes of a message (design 7). Values only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -35,7 +36,6 @@ def settle(receipt: Receipt, *, attempts: int, now: datetime) -> Settled:
     """A backend's answer as a status. ``attempts`` counts this hand-over too.
 
     Only a proof that nothing was taken leads back to pending; after MAX_ATTEMPTS such answers the message has failed.
-    A receipt that halts the run costs no attempt: the fault is not this message's.
     """
     if receipt.outcome is Outcome.ACCEPTED:
         return Settled(status=MessageStatus.ACCEPTED)
@@ -45,12 +45,51 @@ def settle(receipt: Receipt, *, attempts: int, now: datetime) -> Settled:
         return Settled(status=MessageStatus.UNKNOWN, error=receipt.error)
     if receipt.halt:
         return Settled(status=MessageStatus.PENDING, error=receipt.error)
-    if attempts >= MAX_ATTEMPTS:
+    if attempts >= MAX_ATTEMPTS and costs_an_attempt(receipt):
         return Settled(status=MessageStatus.FAILED, error=f"given up after {attempts} tries: {receipt.error}")
     backoff = min(FIRST_WAIT_SECONDS * 4 ** (attempts - 1), LONGEST_WAIT_SECONDS)
     asked = min(max(receipt.retry_after or 0, SHORTEST_WAIT_SECONDS), LONGEST_ASKED_SECONDS)
     wait = asked if receipt.retry_after else backoff
     return Settled(status=MessageStatus.PENDING, error=receipt.error, not_before=now + timedelta(seconds=wait))
+
+
+def costs_an_attempt(receipt: Receipt) -> bool:
+    """Whether a hand-over counts as a try of this message. A run that halts or goes too fast is not its fault."""
+    return receipt.outcome is not Outcome.NOT_TAKEN or not (receipt.halt or receipt.slower)
+
+
+def asks_for_less(receipt: Receipt) -> bool:
+    """Whether the provider wants fewer messages a second: it says so, or it names a time to wait."""
+    return receipt.outcome is Outcome.NOT_TAKEN and (receipt.slower or receipt.retry_after is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Why a campaign is not done, in words, and the command that brings it on; both empty when it is done."""
+
+    reason: str = ""
+    command: str = ""
+
+
+FIRST_STEPS = {
+    CampaignState.PLANNED: Standing(reason="waits for approval", command="approve"),
+    CampaignState.APPROVED: Standing(reason="approved, not sent yet", command="send"),
+}
+
+
+def standing(
+    state: CampaignState, ledger: Mapping[str, int], *, pause_reason: str | None = None, paused_by: str | None = None
+) -> Standing:
+    """What a campaign waits for. A pause by a person is ended by ``resume``, one for trouble by the next ``send``."""
+    to_go, in_flight, unknown = (ledger[status] for status in ("pending", "sending", "unknown"))
+    doubt = f"{unknown:,} may or may not have gone out" if unknown else ""
+    if state in FIRST_STEPS:
+        return FIRST_STEPS[state]
+    if to_go or in_flight:
+        why = f"paused{f' by {paused_by}' if paused_by else ''}: {pause_reason}" if pause_reason else ""
+        why = why or f"being sent, or interrupted: {to_go:,} to go{f', {in_flight:,} in flight' if in_flight else ''}"
+        return Standing(reason="; ".join(filter(None, [why, doubt])), command="resume" if paused_by else "send")
+    return Standing(reason=doubt, command="resolve") if doubt else Standing()
 
 
 def settled_by_hand(decision: str) -> MessageStatus:

@@ -42,6 +42,9 @@ class Campaign:
     approved_by: str | None
     started_at: datetime | None
     finished_at: datetime | None
+    sent_by: str | None
+    pause_reason: str | None
+    paused_by: str | None
     backend: str | None
     note: str | None
     considered: int
@@ -133,8 +136,10 @@ def _keep(connection: Connection, table: Any, row: Mapping[str, Any]) -> None:
     connection.execute(insert_into(connection, table).on_conflict_do_nothing(index_elements=["digest"]), row)
 
 
-def get_campaign(connection: Connection, campaign: int) -> Campaign | None:
-    row = connection.execute(select(campaigns).where(campaigns.c.id == campaign)).first()
+def get_campaign(connection: Connection, campaign: int, *, hold: bool = False) -> Campaign | None:
+    """The campaign; with ``hold`` nobody else changes it until the end of the transaction (see ``outbox.hold``)."""
+    found = select(campaigns).where(campaigns.c.id == campaign)
+    row = connection.execute(found.with_for_update(key_share=True) if hold else found).first()
     return _campaign(row) if row else None
 
 
@@ -144,8 +149,19 @@ def list_campaigns(connection: Connection) -> list[Campaign]:
 
 
 def change_state(connection: Connection, campaign: int, state: CampaignState, **columns: Any) -> None:
-    """Set the state and the columns that go with it; whether the change is allowed is the caller's rule."""
-    connection.execute(campaigns.update().where(campaigns.c.id == campaign), {"state": state, **columns})
+    """Set the state and the columns that go with it; whether the change is allowed is the caller's rule.
+
+    A reason to pause goes with the pause.
+    """
+    values = {"pause_reason": None, "paused_by": None, **columns, "state": state}
+    connection.execute(campaigns.update().where(campaigns.c.id == campaign), values)
+
+
+def state_of(connection: Connection, campaign: int) -> tuple[CampaignState, str, str]:
+    """The state, why it is paused and by whom; empty for nothing. Cheap enough to be asked every second."""
+    columns = (campaigns.c.state, campaigns.c.pause_reason, campaigns.c.paused_by)
+    row = connection.execute(select(*columns).where(campaigns.c.id == campaign)).one()
+    return CampaignState(row.state), row.pause_reason or "", row.paused_by or ""
 
 
 def planned_recipients(connection: Connection, campaign: int, pending_only: bool) -> Iterator[Row[Any]]:

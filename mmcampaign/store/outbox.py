@@ -2,16 +2,19 @@
 
 A claim is committed before anything goes over the wire (``sending``, with a lease); what came of it is recorded after.
 A message left at ``sending`` is never claimed again: it becomes ``unknown`` unless a backend's own record proves more.
+
+Whatever changes a ledger holds the campaign's row first (``hold``), so changes of one campaign come one after the other
+on PostgreSQL as they do on SQLite: no deadlock, and nothing is claimed once a pause is committed (decision 13).
 """
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, case, func, or_, select, true
 
 from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
@@ -19,7 +22,10 @@ from mmcampaign.store.tables import campaigns, messages, suppressions
 
 LEASE = timedelta(minutes=10)
 CANCELLED_WITH = "the campaign was cancelled"
-PENDING, SENDING = MessageStatus.PENDING.value, MessageStatus.SENDING.value
+SUPPRESSED_SINCE, TOO_LATE = "suppressed since planning", "the deadline has passed"
+PENDING, SENDING, UNKNOWN = (
+    status.value for status in (MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,7 @@ class Record:
     """What came of a claimed message."""
 
     id: int
+    claimed_at: datetime
     settled: Settled
     receipt: Receipt | None = None
     digest: str | None = None
@@ -51,8 +58,10 @@ class Record:
 def claim(connection: Connection, campaign: int, *, size: int, by: str, provider: str, now: datetime) -> list[Claimed]:
     """Take up to ``size`` pending messages of one shape for the backend called ``provider``.
 
-    On PostgreSQL rows that another process is claiming are skipped; on SQLite the write lock serialises claims.
+    None unless the campaign is being sent. Rows that somebody else has locked are skipped, not waited for.
     """
+    if hold(connection, campaign) is not CampaignState.SENDING:
+        return []
     ready = and_(
         messages.c.campaign_id == campaign,
         messages.c.status == PENDING,
@@ -102,26 +111,19 @@ def claimed_from_row(row: Any) -> Claimed:
 
 
 def record(connection: Connection, campaign: int, records: Sequence[Record], *, by: str, now: datetime) -> int:
-    """Write what came of claimed messages; returns how many rows were still ours (a lost lease changes nothing)."""
+    """Write what came of claimed messages; returns how many rows there were to write it to.
+
+    A row is ours by process and time of claim. One that was given up as ``unknown`` meanwhile is settled all the same:
+    this is the word it waits for. One that a person has settled stays as it is.
+    """
     if not records:
         return 0
-    update = (
-        messages.update()
-        .where(
-            messages.c.id == bindparam("row"),
-            messages.c.status == SENDING,
-            messages.c.claimed_by == by,
-        )
-        .values(
-            {
-                name: bindparam(name)
-                for name in ("status", "error", "not_before", "provider_message_id", "digest", "sent_at", "attempts")
-            }
-        )
-    )
-    rows = [_row(one, now) for one in records]
-    changed = connection.execute(update, rows).rowcount
+    over = hold(connection, campaign) is CampaignState.CANCELLED
+    rows = [_row(one, now, cancelled=over) for one in records]
+    changed = connection.execute(_settling(SENDING, by), rows).rowcount
     if changed != len(rows):
+        sure = [row for row in rows if row["status"] != UNKNOWN]
+        changed += connection.execute(_settling(UNKNOWN, by), sure).rowcount if sure else 0
         _recount(connection, campaign)
         return int(changed)
     moved = Counter(row["status"] for row in rows)
@@ -130,10 +132,28 @@ def record(connection: Connection, campaign: int, records: Sequence[Record], *, 
     return len(rows)
 
 
-def _row(one: Record, now: datetime) -> dict[str, Any]:
+def _settling(origin: str, by: str) -> Update:
+    columns = ("status", "error", "not_before", "provider_message_id", "digest", "sent_at", "attempts")
+    return (
+        messages.update()
+        .where(
+            messages.c.id == bindparam("row"),
+            messages.c.status == origin,
+            messages.c.claimed_by == by,
+            messages.c.claimed_at == bindparam("claim"),
+        )
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def _row(one: Record, now: datetime, *, cancelled: bool) -> dict[str, Any]:
+    """The row's new values. What was put back belongs to nobody any more once its campaign is cancelled."""
     receipt = one.receipt
+    if cancelled and one.settled.status is MessageStatus.PENDING:
+        one = replace(one, settled=Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH))
     return {
         "row": one.id,
+        "claim": one.claimed_at,
         "status": one.settled.status.value,
         "error": one.settled.error or None,
         "not_before": one.settled.not_before,
@@ -145,26 +165,25 @@ def _row(one: Record, now: datetime) -> dict[str, Any]:
 
 
 def drop_unmailable(connection: Connection, campaign: int, today: date, *, claimed: Sequence[int] | None = None) -> int:
-    """The late check (design 7): messages whose address was suppressed since, whose deadline has passed, or that were
-    put back after their campaign was cancelled; returns how many.
+    """The late check (design 7): messages whose address was suppressed since, whose deadline has passed, or that are
+    pending in a campaign that is cancelled; returns how many.
 
     Of all pending messages, or of those just ``claimed`` alone: what a batch costs must not grow with the campaign.
     """
-    if claimed is None:
-        origin, chosen = MessageStatus.PENDING, and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
-    else:
-        origin, chosen = MessageStatus.SENDING, and_(messages.c.id.in_(claimed), messages.c.status == SENDING)
+    over = hold(connection, campaign) is CampaignState.CANCELLED
+    origin = MessageStatus.PENDING if claimed is None else MessageStatus.SENDING
+    chosen = messages.c.campaign_id == campaign if claimed is None else messages.c.id.in_(claimed)
     suppressed = messages.c.email_key.in_(select(suppressions.c.email_key))
     late = and_(messages.c.deadline.is_not(None), messages.c.deadline < today)
-    over = messages.c.campaign_id.in_(select(campaigns.c.id).where(campaigns.c.state == CampaignState.CANCELLED.value))
-    dropped = 0
-    for fault, status, error in (
-        (suppressed, MessageStatus.SUPPRESSED, "suppressed since planning"),
-        (late, MessageStatus.CANCELLED, "the deadline has passed"),
-        (over, MessageStatus.CANCELLED, CANCELLED_WITH),
-    ):
-        dropped += _move(connection, campaign, and_(chosen, fault), status, error, origin=origin)
-    return dropped
+    why = case((suppressed, SUPPRESSED_SINCE), (late, TOO_LATE), else_=CANCELLED_WITH)
+    faulty = and_(chosen, messages.c.status == origin.value, true() if over else or_(suppressed, late))
+    found: dict[str, list[int]] = {}
+    for row in connection.execute(select(messages.c.id, why.label("why")).where(faulty)):
+        found.setdefault(row.why, []).append(row.id)
+    for error, ids in found.items():
+        status = MessageStatus.SUPPRESSED if error == SUPPRESSED_SINCE else MessageStatus.CANCELLED
+        move(connection, campaign, ids, origin=origin, status=status, error=error)
+    return sum(map(len, found.values()))
 
 
 def still_claimed(connection: Connection, ids: Sequence[int]) -> set[int]:
@@ -195,6 +214,7 @@ def move(
     error: str | None,
 ) -> int:
     """Move these rows from one status to another; rows that are no longer at ``origin`` stay as they are."""
+    hold(connection, campaign)
     moved = 0
     for start in range(0, len(ids), 5_000):
         chosen = and_(messages.c.id.in_(ids[start : start + 5_000]), messages.c.status == origin.value)
@@ -203,15 +223,14 @@ def move(
 
 
 def cancel_pending(connection: Connection, campaign: int) -> int:
+    hold(connection, campaign)
     pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
     return _move(connection, campaign, pending, MessageStatus.CANCELLED, CANCELLED_WITH)
 
 
 def unknown_ids(connection: Connection, campaign: int, message_id: str | None = None) -> list[int]:
     """Row ids of unknown messages, all of a campaign or the one with this opaque id."""
-    found = select(messages.c.id).where(
-        messages.c.campaign_id == campaign, messages.c.status == MessageStatus.UNKNOWN.value
-    )
+    found = select(messages.c.id).where(messages.c.campaign_id == campaign, messages.c.status == UNKNOWN)
     if message_id is not None:
         found = found.where(messages.c.message_id == message_id)
     return list(connection.execute(found).scalars())
@@ -241,6 +260,12 @@ def next_try(connection: Connection, campaign: int) -> datetime | None:
     return connection.execute(select(func.min(messages.c.not_before)).where(waiting)).scalar()
 
 
+def last_claim_until(connection: Connection, campaign: int) -> datetime | None:
+    """When the last claim that is held now runs out; None when nothing is claimed."""
+    held = and_(messages.c.campaign_id == campaign, messages.c.status == SENDING)
+    return connection.execute(select(func.max(messages.c.claimed_until)).where(held)).scalar()
+
+
 def count_by_status(connection: Connection, campaign: int) -> dict[str, int]:
     """The ledger as the messages themselves have it, every status named."""
     query = select(messages.c.status, func.count()).where(messages.c.campaign_id == campaign)
@@ -248,13 +273,13 @@ def count_by_status(connection: Connection, campaign: int) -> dict[str, int]:
     return {status.value: found.get(status.value, 0) for status in MessageStatus}
 
 
-def lock(connection: Connection, campaign: int) -> None:
-    """Hold off every change of this campaign's messages and counts until the end of the transaction.
+def hold(connection: Connection, campaign: int) -> CampaignState:
+    """Keep everybody else from changing this campaign until the end of the transaction; its state, which stays.
 
-    On SQLite a writing transaction does that anyway. Whatever changes messages changes the counts last, so nobody who
-    waits here holds what the caller needs.
+    On SQLite a writing transaction does that anyway. Rows that refer to the campaign may still be added.
     """
-    connection.execute(select(campaigns.c.id).where(campaigns.c.id == campaign).with_for_update())
+    held = select(campaigns.c.state).where(campaigns.c.id == campaign).with_for_update(key_share=True)
+    return CampaignState(connection.execute(held).scalar_one())
 
 
 def _count(connection: Connection, campaign: int, change: Mapping[str, int]) -> None:

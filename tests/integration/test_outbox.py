@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from mmcampaign.model import MessageStatus, Outcome
+from mmcampaign.model import CampaignState, MessageStatus, Outcome
 from mmcampaign.store import outbox
+from mmcampaign.store.campaigns import change_state
 from mmcampaign.store.engine import Store
 from mmcampaign.store.outbox import LEASE, Claimed
 from tests.builders import NOW, TODAY
@@ -107,18 +108,72 @@ def test_recording_nothing_changes_nothing(store: Store):
     assert assert_adds_up(store, campaign) == {"pending": 1}
 
 
-def test_a_lost_lease_records_nothing(store: Store):
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome.ACCEPTED, M.ACCEPTED),
+        (Outcome.FAILED, M.FAILED),
+        (Outcome.NOT_TAKEN, M.PENDING),
+        (Outcome.UNKNOWN, M.UNKNOWN),
+    ],
+)
+def test_a_late_word_settles_what_was_given_up(store: Store, outcome: Outcome, status: M):
+    """Another process found the lease over and wrote unknown; then the answer comes after all."""
     campaign = make(store, 3)
     claimed = claim(store, campaign)
+    give_up(store, campaign, [claimed[0].id], M.UNKNOWN)
+    assert record(store, campaign, claimed, outcome) == (2 if outcome is Outcome.UNKNOWN else 3)
+    assert [row.status for row in rows(store, campaign)] == [status] * 3
+    assert_adds_up(store, campaign)
+
+
+@pytest.mark.parametrize("decided", [M.ACCEPTED, M.FAILED, M.PENDING])
+def test_a_late_word_changes_nothing_that_a_person_settled(store: Store, decided: M):
+    campaign = make(store, 1)
+    claimed = claim(store, campaign)
+    give_up(store, campaign, [claimed[0].id], M.UNKNOWN)
     with store.write() as connection:
-        settled = outbox.move(
-            connection, campaign, [claimed[0].id], origin=M.SENDING, status=M.UNKNOWN, error="left behind"
-        )
-    assert settled == 1
-    assert record(store, campaign, claimed) == 2
-    assert [row.status for row in rows(store, campaign)] == [M.UNKNOWN, M.ACCEPTED, M.ACCEPTED]
-    assert rows(store, campaign)[0].error == "left behind"
-    assert assert_adds_up(store, campaign) == {"unknown": 1, "accepted": 2}
+        outbox.move(connection, campaign, [claimed[0].id], origin=M.UNKNOWN, status=decided, error="settled by kim")
+    assert record(store, campaign, claimed, Outcome.UNKNOWN) == 0
+    [row] = rows(store, campaign)
+    assert (row.status, row.error) == (decided, "settled by kim")
+    assert_adds_up(store, campaign)
+
+
+def test_a_late_word_is_about_its_own_claim_alone(store: Store):
+    """Sent again by a person's word, and claimed by the same process: the answer to the first hand-over is not its."""
+    campaign = make(store, 1)
+    claimed = claim(store, campaign)
+    give_up(store, campaign, [claimed[0].id], M.PENDING)
+    [again] = claim(store, campaign, now=NOW + timedelta(minutes=20))
+    assert record(store, campaign, claimed, Outcome.FAILED) == 0
+    assert assert_adds_up(store, campaign) == {"sending": 1}
+    assert record(store, campaign, [again]) == 1
+
+
+def give_up(store: Store, campaign: int, ids: list[int], status: M) -> None:
+    with store.write() as connection:
+        assert outbox.move(connection, campaign, ids, origin=M.SENDING, status=status, error="left behind") == len(ids)
+
+
+@pytest.mark.parametrize("state", [state for state in CampaignState if state is not CampaignState.SENDING])
+def test_nothing_is_claimed_unless_the_campaign_is_being_sent(store: Store, state: CampaignState):
+    campaign = make(store, 2)
+    with store.write() as connection:
+        change_state(connection, campaign, state)
+    assert claim(store, campaign) == []
+    assert assert_adds_up(store, campaign) == {"pending": 2}
+
+
+def test_what_comes_back_to_a_cancelled_campaign_is_cancelled(store: Store):
+    campaign = make(store, 3)
+    claimed = claim(store, campaign, size=2)
+    with store.write() as connection:
+        outbox.cancel_pending(connection, campaign)
+        change_state(connection, campaign, CampaignState.CANCELLED)
+    assert record(store, campaign, claimed, Outcome.NOT_TAKEN) == 2
+    assert assert_adds_up(store, campaign) == {"cancelled": 3}
+    assert {row.error for row in rows(store, campaign)} == {outbox.CANCELLED_WITH}
 
 
 def test_nobody_records_for_somebody_else(store: Store):
