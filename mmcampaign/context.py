@@ -14,7 +14,7 @@ from typing import Any
 
 from mmcampaign.cohorts import Decision
 from mmcampaign.model import Cohort, Course, Learner, Program
-from mmcampaign.shapes import clean
+from mmcampaign.shapes import DERIVED_MARK, clean
 
 _LONGEST_FIRST_NAME = 30
 _NOT_A_NAME = re.compile(r"[@/\\<>{}|=\[\]]|www\.|\.(com|net|org|ru|info)\b|\d{3}", re.IGNORECASE)
@@ -133,8 +133,12 @@ def personal_values(learner: Learner) -> dict[str, str]:
 
 
 def token_values(personal: Mapping[str, str], unsubscribe_url: str) -> dict[str, str]:
-    """A person's own values under the names that templates use for them, the predecessor's included."""
+    """A person's own values under the names that templates use for them, the predecessor's included.
+
+    Values that a campaign has derived from them (``shapes.py``) keep their names.
+    """
     return {
+        **{name: value for name, value in personal.items() if DERIVED_MARK in name},
         "learner.name": personal["name"],
         "learner.first_name": personal["first_name"],
         "learner.email": personal["email"],
@@ -146,6 +150,11 @@ def token_values(personal: Mapping[str, str], unsubscribe_url: str) -> dict[str,
         "item.student_id": personal["student_id"],
         "item.unsubscribe_link": unsubscribe_url,
     }
+
+
+def own_values(personal: Mapping[str, str]) -> dict[str, str]:
+    """A frozen person's values without those that a template derived from them."""
+    return {name: value for name, value in personal.items() if DERIVED_MARK not in name}
 
 
 def one_line(name: str) -> str:

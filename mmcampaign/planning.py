@@ -7,28 +7,31 @@ there together or not at all.
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
 from mmcampaign import tokens
 from mmcampaign.app import App
 from mmcampaign.cohorts import Decision
-from mmcampaign.context import MergeContext, personal_values, shared_values, token_values
+from mmcampaign.context import MergeContext, own_values, personal_values, shared_values, token_values
 from mmcampaign.errors import InputError
 from mmcampaign.frozen import RecipientsDigest, fingerprint, frozen_settings, to_json
-from mmcampaign.merge import Template
-from mmcampaign.model import Cohort, MessageStatus, Program, Shape
+from mmcampaign.model import Cohort, MessageStatus, Program
 from mmcampaign.rules import Candidate
 from mmcampaign.selection import BOTH, policy_of, select
-from mmcampaign.shapes import Filler
+from mmcampaign.shapes import DERIVED_MARK, Filler
 from mmcampaign.store import audit, campaigns
 from mmcampaign.store.campaigns import Campaign
 
+if TYPE_CHECKING:  # approve and status need no Jinja
+    from mmcampaign.merge import Merged, Template
+
 ROWS_AT_ONCE = 2_000
+REASONS_TOLD = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +63,35 @@ class Chosen:
             decision.trigger.current_run,
             decision.next_course.code if decision.next_course else "",
             self.context.digest,
-            json.dumps(self.personal, ensure_ascii=False, sort_keys=True),
+            _own_json(self.personal),
         )
+
+
+def frozen_row(row: Sequence[Any]) -> tuple[Any, ...]:
+    """The same of a recipient that was planned. What a template derives from a person is no part of what is compared:
+    the person and the template are."""
+    *fields, personal = row
+    return (*fields, _own_json(own_values(json.loads(personal))) if DERIVED_MARK in personal else personal)
+
+
+def _own_json(personal: Mapping[str, str]) -> str:
+    return json.dumps(personal, ensure_ascii=False, sort_keys=True)
 
 
 Report = Callable[[Connection, Campaign], None]
 
 
 def plan(
-    app: App, request: PlanRequest, report: Report, on_progress: Callable[[int], None] = lambda _: None
+    app: App,
+    request: PlanRequest,
+    report: Report,
+    on_progress: Callable[[int], None] = lambda _: None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> Campaign:
     """Select, merge and freeze; ``report`` writes the dry-run report before anything is committed.
 
-    Raises TemplateError with the template's line (nothing is planned then), InputError without data.
+    ``on_remark`` is told, before the report, which emails had to be rendered one by one, and why. Raises TemplateError
+    with the template's line (nothing is planned then), InputError without data.
     """
     program = app.program(request.program)
     template = app.merger().load(program.template, subject=program.subject)
@@ -102,8 +121,12 @@ def plan(
         )
         planned = campaigns.get_campaign(connection, campaign)
         assert planned is not None
+        for remark in _one_by_one(template):
+            on_remark(remark)
         report(connection, planned)
         facts = {"fingerprint": mark, "recipients": writer.chosen, "excluded": writer.excluded}
+        if template.alone:
+            facts["rendered one by one"] = template.alone.total()
         subject = f"campaign {campaign}"
         audit.record(connection, at=app.clock(), actor=app.actor, act="planned", subject=subject, facts=facts)
     return planned
@@ -130,7 +153,7 @@ def _selection_settings(app: App, request: PlanRequest, campaign: int, name: str
     }
 
 
-def settings_now(app: App, program: Program, template: Template, selection: Mapping[str, Any]) -> dict[str, Any]:
+def settings_now(app: App, program: Program, template: "Template", selection: Mapping[str, Any]) -> dict[str, Any]:
     """Today's settings in the form that a campaign freezes."""
     settings = app.settings
     return frozen_settings(
@@ -152,7 +175,7 @@ def _sha256(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _contents(template: Template) -> dict[str, tuple[str, str]]:
+def _contents(template: "Template") -> dict[str, tuple[str, str]]:
     return {path: (_sha256(content), content) for path, content in template.files.items()}
 
 
@@ -214,7 +237,7 @@ class ContextMaker:
 class _PlanWriter:
     """Writes recipients and exclusions of one campaign as they come, and keeps every shape and context once."""
 
-    def __init__(self, app: App, connection: Connection, campaign: int, template: Template) -> None:
+    def __init__(self, app: App, connection: Connection, campaign: int, template: "Template") -> None:
         self.chosen = self.excluded = 0
         self.digest = RecipientsDigest()
         self._connection, self._campaign, self._template = connection, campaign, template
@@ -230,7 +253,7 @@ class _PlanWriter:
         message_id = secrets.token_hex(8)
         url = unsubscribe_url(self._public_url, message_id, self._secret)
         merged = self._template.merge(chosen.context, token_values(chosen.personal, url))
-        filler = self._keep(chosen.context, merged.shape)
+        filler = self._keep(chosen.context, merged)
         self.chosen += 1
         self.digest.add(chosen.frozen_fields())
         self._messages.append(
@@ -246,7 +269,7 @@ class _PlanWriter:
                 "next_course": decision.next_course.code if decision.next_course else "",
                 "certificates_earned": decision.certificates_earned,
                 "context_digest": chosen.context.digest,
-                "personal": json.dumps(chosen.personal, ensure_ascii=False, sort_keys=True),
+                "personal": _own_json({**chosen.personal, **merged.derived}),
                 "unsubscribe_url": url,
                 "shape_digest": merged.shape.digest,
                 "subject": filler.subject(merged.values),
@@ -281,15 +304,26 @@ class _PlanWriter:
         campaigns.add_exclusions(self._connection, self._exclusions)
         self._messages, self._exclusions = [], []
 
-    def _keep(self, context: MergeContext, shape: Shape) -> Filler:
+    def _keep(self, context: MergeContext, merged: "Merged") -> Filler:
+        """Writes shape and shared values once. A shape of one person alone is not kept in memory."""
+        shape = merged.shape
         if context.digest not in self._kept:
             campaigns.keep_context(self._connection, context.digest, context.json)
             self._kept.add(context.digest)
-        if shape.digest not in self._kept:
-            campaigns.keep_shape(self._connection, shape, self._template.digest)
-            self._kept.add(shape.digest)
-            self._fillers[shape.digest] = Filler(shape)
-        return self._fillers[shape.digest]
+        if shape.digest in self._fillers:
+            return self._fillers[shape.digest]
+        campaigns.keep_shape(self._connection, shape, self._template.digest)
+        filler = Filler(shape)
+        if merged.shared:
+            self._fillers[shape.digest] = filler
+        return filler
+
+
+def _one_by_one(template: "Template") -> Iterator[str]:
+    """Sentences on emails that no shape could be shared for, the most frequent reasons first."""
+    for reason, people in template.alone.most_common(REASONS_TOLD):
+        emails = f"{people:,} emails were" if people > 1 else "One email was"
+        yield f"{emails} rendered one by one, which is slow. The reason: {reason}."
 
 
 def unsubscribe_url(public_url: str, message_id: str, secret: str) -> str:

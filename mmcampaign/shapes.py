@@ -6,11 +6,16 @@ the place it stands in, because a value is written differently in HTML and in te
 
     Zq7hlearner0first1name7qZ     learner.first_name, in HTML
     Zq7tlearner0first1name7qZ     learner.first_name, in the text part or the subject
+
+What a template makes of a value before it prints it (``learner.name | title``) is a value of its own, a *derived* one.
+It is computed when a campaign is planned and kept under the field's name with a digest of what was done to it::
+
+    Zq7hlearner0name2cfhkaolnbd7qZ    learner.name#cfhkaolnbd, in HTML
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Self
@@ -18,10 +23,11 @@ from typing import Self
 from mmcampaign.model import Shape
 
 MARK = "Zq7"  # every token starts with it; `clean` keeps it out of personal values
-_TOKEN = re.compile(r"(Zq7[ht][a-z01]+7qZ)")
-_FIELD = re.compile(r"[a-z]+(?:[._][a-z]+)*")
-_TO_TOKEN = str.maketrans("._", "01")
-_TO_FIELD = str.maketrans("01", "._")
+DERIVED_MARK = "#"  # between the field of a derived value and its digest of ten letters
+_TOKEN = re.compile(r"(Zq7[ht][a-z]+(?:[01][a-z]+)*(?:2[a-p]{10})?7qZ)")
+_FIELD = re.compile(r"[a-z]+(?:[._][a-z]+)*(?:#[a-p]{10})?")
+_TO_TOKEN = str.maketrans("._#", "012")
+_TO_FIELD = str.maketrans("012", "._#")
 
 # Embeddings, overrides and isolates: they reorder the text around them.
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -68,6 +74,21 @@ def tokens(text: str) -> list[Token]:
     return [Token.read(found) for found in split(text)[1::2]]
 
 
+def with_places(text: str, place: Place) -> str:
+    """The text with every token standing in ``place``."""
+    return _TOKEN.sub(lambda found: f"{MARK}{place}{found[0][4:]}", text)
+
+
+def doubled(text: str) -> str:
+    """The text with every token written twice, a space between: as a value of two words would stand."""
+    return _TOKEN.sub(r"\1 \1", text)
+
+
+def without_tokens(text: str) -> str:
+    """The text with nothing in it that could pass for a token."""
+    return text.replace(MARK, "Zq 7")
+
+
 def clean(value: str) -> str:
     """A personal value as it is merged everywhere: one line, no control characters, no outer or doubled spaces.
 
@@ -75,7 +96,7 @@ def clean(value: str) -> str:
     """
     if value.isprintable() and "  " not in value and MARK not in value:
         return value.strip()
-    return one_line(value).replace(MARK, "Zq 7")
+    return without_tokens(one_line(value))
 
 
 def one_line(text: str) -> str:
@@ -139,3 +160,15 @@ def _written(found: tuple[Token, ...], values: Mapping[str, str]) -> dict[str, s
         token.text: escape(clean(values[token.field])) if token.place is Place.HTML else clean(values[token.field])
         for token in found
     }
+
+
+def with_nobodys_link(
+    shape: Shape, values: Mapping[str, str], *, theirs: str, nobodys: str
+) -> tuple[Shape, dict[str, str]]:
+    """A shape and the values for it as they may be shown to others: with an unsubscribe link that nobody is behind.
+
+    A shape of one learner alone, and what a template makes of the link, hold the learner's own.
+    """
+    html = shape.html.replace(theirs, nobodys).replace(escape(theirs), nobodys)
+    shown = replace(shape, html=html, text=shape.text.replace(theirs, nobodys))
+    return shown, {field: value.replace(theirs, nobodys) for field, value in values.items()}

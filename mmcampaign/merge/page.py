@@ -4,26 +4,33 @@ import logging
 import os
 import re
 import xml.dom
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from lxml import cssselect, etree
 
-from mmcampaign.shapes import Place, Token, tokens
+from mmcampaign.shapes import Place, Token, doubled, tokens
 
 # premailer reads its cache size on import; 128 entries thrash on a large style sheet (measured: 503 against 132 ms).
 os.environ.setdefault("PREMAILER_CACHE_MAXSIZE", "10000")
 from premailer import Premailer
 
-# Addresses in links: their shapes are shared only while parser and serialiser leave the value alone.
+# A person's own links. What is derived from one is not kept: a preview could not show it without the living link.
 LINK_FIELDS = frozenset({"unsubscribe_url", "item.unsubscribe_link"})
-LINK = re.compile(r"https?://[!-~]+")
 _WORDED_ATTRIBUTES = frozenset({"title", "alt", "content", "aria-label", "summary"})
+
+# In links parser and serialiser leave printable ASCII alone and encode the rest. A comment could end, or begin, with a
+# value that has hyphens or an exclamation mark at its ends; what stands inside it is escaped.
+_REQUIRED = {"link": re.compile(r"[!-~]+"), "comment": re.compile(r"(?!-)[^\n\]]*(?<![-!])")}
+_AFTER_AMPERSAND = re.compile(r"&#?\w*?(Zq7[ht][a-z012]+?7qZ)")  # a value could make an entity of it
 
 _DOCTYPE = re.compile(r"\A\s*(<!doctype\b[^>]*>|)", re.IGNORECASE)
 _STYLE = r"<style\b[^>]*>(?:(?!</style)[\s\S])*?"
 OUTSIDE_STYLES = re.compile(rf"<link\b[^>]*\bstylesheet\b|{_STYLE}@import\b", re.IGNORECASE)
-_ATTRIBUTE_SELECTOR = re.compile(rf"{_STYLE}\[", re.IGNORECASE)
+_STYLE_SHEET = re.compile(r"<style\b[^>]*>(.*?)</style", re.IGNORECASE | re.DOTALL)
+_COMPARED_ATTRIBUTE = re.compile(r"\[([^\]=]*?)\s*[~|^$*]?=")  # [x-apple-data-detectors] asks for no value
 
 
 class InliningError(Exception):
@@ -60,41 +67,63 @@ def with_safe_conditionals(html: str) -> str:
     return "".join(pieces)
 
 
-def tokens_stand_well(subject: str, html: str, text: str) -> bool:
-    """Whether every token stands where filling it in is the same as having rendered the value.
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a shape's tokens stand. ``ill`` are those whose values could change the page around them. ``required`` are
+    patterns that a value must match whole to be like its token, by name: in links and in comments."""
 
-    That is the case in words (text, and attributes made of words) and, for the unsubscribe links, in an ``href`` or a
-    comment for Outlook. It is not where CSS, scripts or the structure of the page could depend on the value.
+    ill: tuple[Token, ...]
+    required: tuple[tuple[str, re.Pattern[str]], ...]
+
+
+def standing(subject: str, html: str, text: str) -> Standing:
+    """Where filling a token in is the same as having rendered its value, and where not.
+
+    It is the same in words (text, and attributes made of words), in links for values that need no encoding there, and
+    in comments for values that cannot end one. It is not where CSS, scripts or the structure of the page could depend
+    on the value.
     """
-    if any(token.place is Place.HTML for token in tokens(subject + text)):
-        return False
-    found = tokens(html)
+    foreign = [token for token in tokens(subject + text) if token.place is Place.HTML]
+    foreign += [token for token in tokens(html) if token.place is Place.TEXT]
+    foreign += [Token.read(found) for found in _AFTER_AMPERSAND.findall(html)]
+    well = Counter[Token]()
+    required: dict[tuple[str, re.Pattern[str]], None] = {}
+    page = _parsed(doubled(html))
+    compared = _compared_attributes(html)
+    for place, attribute, words in [] if page is None else _places(page):
+        if attribute and any(attribute in name or "\\" in name for name in compared):
+            continue
+        well.update(tokens(words))
+        if place in _REQUIRED:
+            required.update(dict.fromkeys((token.field, _REQUIRED[place]) for token in tokens(words)))
+    twice = Counter(tokens(html) * 2)
+    ill = dict.fromkeys([*foreign, *(token for token in twice if well[token] != twice[token])])
+    return Standing(ill=tuple(ill), required=tuple(required))
+
+
+def _parsed(html: str) -> Any:
     try:
-        page = etree.fromstring(html, etree.HTMLParser())
+        return etree.fromstring(html, etree.HTMLParser())
     except (etree.LxmlError, ValueError):
-        return False
-    if page is None:  # nothing but comments
-        return False
-    in_words = [token for words in _words(page) for token in tokens(words)]
-    in_attributes = [token for element in page.iter(etree.Element) for token in _tokens_in_attributes(element)]
-    if in_attributes and _ATTRIBUTE_SELECTOR.search(html):
-        return False
-    return len(found) == len(in_words) + len(in_attributes) and all(token.place is Place.HTML for token in found)
+        return None
 
 
-def _words(page: Any) -> Iterator[str]:
+def _compared_attributes(html: str) -> set[str]:
+    """The attributes whose values style rules look at, as they are written."""
+    sheets = _STYLE_SHEET.findall(html)
+    return {name.lower() for sheet in sheets for name in _COMPARED_ATTRIBUTE.findall(sheet)}
+
+
+def _places(page: Any) -> Iterator[tuple[str, str, str]]:
+    """Texts of the page in which tokens may stand, each with what it is (words, link, comment) and the attribute."""
     for node in page.iter():
         if node.tag is etree.Comment:
-            yield "".join(token.text for token in tokens(node.text or "") if token.field in LINK_FIELDS)
-        elif node.tag not in ("script", "style"):
-            yield node.text or ""
-        yield node.tail or ""
-
-
-def _tokens_in_attributes(element: Any) -> Iterator[Token]:
-    for name, value in element.attrib.items():
-        found = tokens(value)
-        if name in _WORDED_ATTRIBUTES or (
-            name == "href" and [token.text for token in found] == [value] and found[0].field in LINK_FIELDS
-        ):
-            yield from found
+            yield "comment", "", node.text or ""
+        elif isinstance(node.tag, str) and node.tag not in ("script", "style"):
+            yield "words", "", node.text or ""
+            for name, value in node.attrib.items():
+                if name in _WORDED_ATTRIBUTES:
+                    yield "words", name, value
+                elif name == "href":
+                    yield "link", name, value
+        yield "words", "", node.tail or ""

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from lxml import html as lxml_html
 
 from mmcampaign.context import MergeContext
 from mmcampaign.merge import Merged, Merger, Template
@@ -42,3 +45,13 @@ def merge_one(folder: Path, personal: Mapping[str, str] = ANN, **files: str) -> 
 def filled(merged: Merged) -> tuple[str, str, str]:
     filler = Filler(merged.shape)
     return filler.subject(merged.values), filler.html(merged.values), filler.text(merged.values)
+
+
+def tree(html: str) -> Any:
+    """The parsed page as nested tuples: tags, attributes, texts, comments."""
+
+    def node(element: Any) -> Any:
+        attributes = tuple(sorted(element.attrib.items())) if isinstance(element.tag, str) else ()
+        return str(element.tag), attributes, element.text or "", [node(child) for child in element], element.tail or ""
+
+    return node(lxml_html.document_fromstring(html))

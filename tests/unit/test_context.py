@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcampaign.cohorts import Decision, decide
-from mmcampaign.context import MergeContext, first_name, personal_values, shared_values, token_values
+from mmcampaign.context import MergeContext, first_name, own_values, personal_values, shared_values, token_values
 from mmcampaign.model import Program
 from mmcampaign.rules import Candidate
 from tests.builders import (
@@ -145,6 +145,13 @@ def test_digest_changes_with_any_value(path: str):
 
 
 # --- the person -----------------------------------------------------------------------------------------------------
+
+
+def test_derived_values_pass_through_and_can_be_told_from_ones_own():
+    own = personal_values(make_learner(7, name="Ana"))
+    frozen = {**own, "learner.name#abcdefghij": "ANA"}
+    assert token_values(frozen, "x") == {**token_values(own, "x"), "learner.name#abcdefghij": "ANA"}
+    assert own_values(frozen) == own
 
 
 def test_personal_values_have_every_name_that_templates_use():

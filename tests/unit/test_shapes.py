@@ -6,9 +6,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcampaign.model import Shape
-from mmcampaign.shapes import MARK, Filler, Place, Token, clean, escape, one_line, split, tokens
+from mmcampaign.shapes import (
+    MARK,
+    Filler,
+    Place,
+    Token,
+    clean,
+    doubled,
+    escape,
+    one_line,
+    split,
+    tokens,
+    with_nobodys_link,
+    with_places,
+    without_tokens,
+)
 
-FIELDS = ("learner.name", "learner.first_name", "item.unsubscribe_link", "unsubscribe_url")
+FIELDS = ("learner.name", "learner.first_name", "item.unsubscribe_link", "unsubscribe_url", "learner.name#abcdefghij")
 
 
 def token(field: str, place: Place) -> str:
@@ -28,7 +42,9 @@ def test_a_token_is_letters_and_digits_and_says_what_it_stands_for(field: str, p
     assert tokens(f"x{written}x") == [Token(field=field, place=place)]
 
 
-@pytest.mark.parametrize("field", ["", "Learner.name", "learner name", "learner.2", ".name", "learner."])
+@pytest.mark.parametrize(
+    "field", ["", "Learner.name", "learner name", "learner.2", ".name", "learner.", "a#b", "a#abcdefghiz"]
+)
 def test_other_field_names_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match="lower-case words"):
         Token(field=field, place=Place.TEXT)
@@ -104,6 +120,13 @@ def test_replacing_by_substitutions_is_filling(values: dict[str, str]) -> None:
     assert text == filler.text(values)
 
 
+def test_what_is_written_for_a_trial_is_a_token_again() -> None:
+    html, text = token("learner.name", Place.HTML), token("learner.name", Place.TEXT)
+    assert with_places(f"a {text} b", Place.HTML) == f"a {html} b"
+    assert doubled(f"<b>{html}</b>") == f"<b>{html} {html}</b>"
+    assert tokens(without_tokens(html + text)) == []
+
+
 def test_values_are_filled_in_once() -> None:
     filler = Filler(shape(text=f"{token('learner.name', Place.TEXT)} {token('unsubscribe_url', Place.TEXT)}"))
     name = token("unsubscribe_url", Place.TEXT)
@@ -123,3 +146,13 @@ def test_a_shape_without_tokens_is_left_alone() -> None:
         "T\n",
         {},
     )
+
+
+def test_what_is_shown_to_others_unsubscribes_nobody() -> None:
+    theirs, nobodys = "https://mail.example.org/u/abc?a=1&b=2", "https://mail.example.org/u/preview"
+    alone = Shape(digest="", subject="Hello", html=f'<a href="{escape(theirs)}">{theirs}</a>', text=f"Stop: {theirs}")
+    values = {"learner.name": "Ann", "unsubscribe_url#abcdefghij": f"<{theirs}>"}
+    shown, filled = with_nobodys_link(alone, values, theirs=theirs, nobodys=nobodys)
+    assert shown.html == f'<a href="{nobodys}">{nobodys}</a>'
+    assert shown.text == f"Stop: {nobodys}"
+    assert filled == {"learner.name": "Ann", "unsubscribe_url#abcdefghij": f"<{nobodys}>"}
