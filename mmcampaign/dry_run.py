@@ -1,7 +1,7 @@
 """Use case: the dry run. Plans and freezes a campaign and writes the report that is approved."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from mmcampaign.app import App
+from mmcampaign.campaign_findings import freeze
 from mmcampaign.context import token_values
+from mmcampaign.findings import Severity, count, findings_in, not_checked_in
 from mmcampaign.model import Program, Reason
 from mmcampaign.pages.dry_run import (
     CourseCount,
@@ -27,12 +29,13 @@ from mmcampaign.pages.dry_run import (
 from mmcampaign.pages.reasons import REASON_SENTENCES
 from mmcampaign.planning import PlanRequest, plan
 from mmcampaign.selection import missing_reports
-from mmcampaign.shapes import Filler
+from mmcampaign.shapes import Filler, with_nobodys_link
 from mmcampaign.store import campaigns
 from mmcampaign.store.campaigns import Campaign
 from mmcampaign.store.consents import ConsentData, consent_data
 
 STALE_DAYS = 14
+MOST_SAMPLES = 100  # emails shown in the report; a template that makes a form for each person has thousands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +54,14 @@ def dry_run(
 ) -> DryRun:
     """Plan, freeze, and write the report into ``out`` (default: reports/campaign-N beside config.toml)."""
     written: list[DryRun] = []
+    remarks: list[str] = []
 
     def report(connection: Connection, campaign: Campaign) -> None:
         folder = out or app.settings.root / "reports" / f"campaign-{campaign.id}"
-        page = build_page(app, connection, campaign)
-        numbers = {sample.shape_digest: sample.number for sample in page.samples}
+        campaign = freeze(app, connection, campaign)
+        page = build_page(app, connection, campaign, remarks)
+        counts = campaigns.shape_counts(connection, campaign.id)
+        numbers = {digest: number for number, (digest, _, _) in enumerate(counts, start=1)}
         files = write_dry_run(
             page, _recipients(connection, campaign.id, numbers), _excluded(connection, campaign.id), folder
         )
@@ -64,12 +70,12 @@ def dry_run(
             DryRun(campaign=campaign, files=files, shapes=len(numbers), excluded=reasons, warnings=page.warnings)
         )
 
-    plan(app, request, report, on_progress)
+    plan(app, request, report, on_progress, remarks.append)
     return written[0]
 
 
-def build_page(app: App, connection: Connection, campaign: Campaign) -> DryRunPage:
-    """Everything the report says, read from what was frozen."""
+def build_page(app: App, connection: Connection, campaign: Campaign, remarks: Sequence[str] = ()) -> DryRunPage:
+    """Everything the report says, read from what was frozen; ``remarks`` are warnings from the planning itself."""
     program = app.program(campaign.program)
     mail, selection = campaign.settings["mail"], campaign.settings["selection"]
     return DryRunPage(
@@ -93,18 +99,31 @@ def build_page(app: App, connection: Connection, campaign: Campaign) -> DryRunPa
         excluded=campaign.excluded,
         courses=_course_counts(connection, campaign, program),
         reasons=_reason_counts(connection, campaign),
+        shapes=len(campaigns.shape_counts(connection, campaign.id)),
         samples=tuple(_samples(connection, campaign, program)),
         sources=_sources(connection, program),
         templates=tuple(
             TemplateFile(path=path, digest=digest) for path, digest in sorted(campaign.settings["templates"].items())
         ),
         consent_note=_consent_note(app, connection),
-        warnings=_warnings(app, connection, campaign, program),
+        warnings=(*_warnings(app, connection, campaign, program), *remarks),
         holdout_percent=selection["holdout_percent"],
         limit=selection["limit"],
         previous=_previous(connection, campaign),
-        commands=(f"mmcampaign approve {campaign.id}", f"mmcampaign send {campaign.id}"),
+        findings=findings_in(campaign.settings),
+        not_checked=not_checked_in(campaign.settings),
+        commands=_commands(campaign),
     )
+
+
+def _commands(campaign: Campaign) -> tuple[str, ...]:
+    if any(each.severity is Severity.BLOCK for each in findings_in(campaign.settings)):
+        return (
+            f"mmcampaign check {campaign.program}",
+            f"mmcampaign cancel {campaign.id}",
+            f"mmcampaign dry-run {campaign.program}",
+        )
+    return (f"mmcampaign approve {campaign.id}", f"mmcampaign send {campaign.id}")
 
 
 def _course_counts(connection: Connection, campaign: Campaign, program: Program) -> tuple[CourseCount, ...]:
@@ -135,13 +154,19 @@ def _reason_counts(connection: Connection, campaign: Campaign) -> tuple[ReasonCo
 
 
 def _samples(connection: Connection, campaign: Campaign, program: Program) -> Iterator[Sample]:
-    """One learner of each shape; the unsubscribe link is not theirs, so that nobody can click it in the report."""
+    """One learner of each of the most frequent shapes; nobody can unsubscribe them from the report."""
     no_link = f"{campaign.settings['mail']['public_url']}/u/preview"
-    for number, (digest, learners, row_id) in enumerate(campaigns.shape_counts(connection, campaign.id), start=1):
+    counts = campaigns.shape_counts(connection, campaign.id)[:MOST_SAMPLES]
+    for number, (digest, learners, row_id) in enumerate(counts, start=1):
         row = campaigns.get_message(connection, row_id)
         personal = json.loads(row.personal)
-        values = token_values(personal, no_link)
-        filler = Filler(campaigns.get_shape(connection, digest))
+        shape, values = with_nobodys_link(
+            campaigns.get_shape(connection, digest),
+            token_values(personal, no_link),
+            theirs=row.unsubscribe_url,
+            nobodys=no_link,
+        )
+        filler = Filler(shape)
         yield Sample(
             number=number,
             shape_digest=digest,
@@ -206,9 +231,6 @@ def _warnings(app: App, connection: Connection, campaign: Campaign, program: Pro
             "MMCAMPAIGN_SECRET_KEY is not set: the unsubscribe links would not work, so this campaign can be sent "
             "to files only."
         )
-    plain = campaigns.shape_counts(connection, campaign.id)
-    if campaign.chosen > 20 and len(plain) > campaign.chosen / 2:
-        found.append("Nearly every email has a form of its own: the template does more with names than print them.")
     return tuple(found)
 
 
@@ -277,7 +299,7 @@ def as_json(result: DryRun) -> dict[str, Any]:
         "recipients": result.campaign.chosen,
         "shapes": result.shapes,
         "excluded": result.excluded,
-        "findings": {"block": 0, "warn": len(result.warnings), "note": 0},
+        "findings": count(findings_in(result.campaign.settings)),
         "warnings": list(result.warnings),
         "report": str(result.files.report),
     }

@@ -26,6 +26,7 @@ from mmcampaign.watch import Watch
 
 # Of the lease; the rest is for the answer to the last message begun.
 COVERS = 0.75
+MOST_SHAPES = 100  # kept ready at a time
 
 
 class Hand:
@@ -35,7 +36,7 @@ class Hand:
         self._app, self._campaign, self._backend, self._watch = app, campaign.id, backend, watch
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sender = sender_of(campaign.settings)
-        self._shapes: dict[str, tuple[Shape, Composer]] = {}
+        self._shapes: dict[str, tuple[Shape, Composer]] = {}  # the latest; emails of one person alone have one each
         self._covered_until = 0.0
 
     def may_go(self) -> bool:
@@ -125,6 +126,8 @@ class Hand:
 
     def _load_shape(self, connection: Connection, digest: str) -> None:
         if digest not in self._shapes:
+            if len(self._shapes) >= MOST_SHAPES:
+                del self._shapes[next(iter(self._shapes))]
             shape = campaigns.get_shape(connection, digest)
             self._shapes[digest] = (shape, Composer(shape, self._sender))
 

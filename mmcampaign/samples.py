@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -25,7 +25,7 @@ from mmcampaign.errors import InputError, RefusedError, UnavailableError
 from mmcampaign.frozen import sender_of
 from mmcampaign.mime import Composer, ascii_address
 from mmcampaign.model import Batch, MessageStatus, Outcome, Outgoing, Receipt, Sender, Shape
-from mmcampaign.shapes import escape
+from mmcampaign.shapes import escape, with_nobodys_link
 from mmcampaign.store import campaigns, samples, throttle
 from mmcampaign.store.campaigns import Campaign
 from mmcampaign.store.candidates import find_learner
@@ -182,12 +182,18 @@ def _models(app: App, connection: Connection, campaign: Campaign, learner: str) 
                 f"TEST of campaign {campaign.id}, {campaign.name}: shape {number} of {len(counts)}, for {people:,} "
                 f"{'learner' if people == 1 else 'learners'}. The unsubscribe link does nothing."
             )
+            shape, values = with_nobodys_link(
+                campaigns.get_shape(connection, digest),
+                token_values(json.loads(row.personal), link),
+                theirs=row.unsubscribe_url,
+                nobodys=link,
+            )
             yield _Model(
                 number=number,
                 learners=people,
-                shape=_marked(campaigns.get_shape(connection, digest), note, row.unsubscribe_url, link),
+                shape=_marked(shape, note),
                 subject=f"TEST: {row.subject}",
-                values=_values(json.loads(row.personal), row.unsubscribe_url, link),
+                values=values,
             )
 
 
@@ -203,16 +209,9 @@ def _message_of(connection: Connection, campaign: int, key: str) -> Any:
     return row
 
 
-def _values(personal: Mapping[str, str], theirs: str, nobodys: str) -> dict[str, str]:
-    """The words of a learner; what a template made of their unsubscribe link is made nobody's too."""
-    return {field: value.replace(theirs, nobodys) for field, value in token_values(personal, nobodys).items()}
-
-
-def _marked(shape: Shape, note: str, theirs: str, nobodys: str) -> Shape:
-    """The shape with a visible line on top of both parts. A shape of one learner alone holds their own unsubscribe
-    link, which nobody else may follow."""
-    html = shape.html.replace(theirs, nobodys).replace(escape(theirs), nobodys)
-    text = shape.text.replace(theirs, nobodys)
+def _marked(shape: Shape, note: str) -> Shape:
+    """The shape with a visible line on top of both parts."""
+    html, text = shape.html, shape.text
     line = (
         '<div style="padding: 12px 16px; background-color: #fdf3e2; color: #7a4100; '
         f'font: bold 14px/20px Helvetica, Arial, sans-serif; text-align: center">{escape(note)}</div>'

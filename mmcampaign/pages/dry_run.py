@@ -127,6 +127,7 @@ class DryRunPage:
     excluded: int
     courses: tuple[CourseCount, ...]
     reasons: tuple[ReasonCount, ...]
+    shapes: int
     samples: tuple[Sample, ...]
     sources: tuple[Source, ...]
     templates: tuple[TemplateFile, ...]
@@ -252,8 +253,9 @@ def _contradictions(page: DryRunPage) -> Iterator[str]:
         ("chosen", page.chosen, "courses", sum(line.chosen for line in page.courses)),
         ("left out", page.excluded, "courses", sum(line.excluded for line in page.courses)),
         ("left out", page.excluded, "reasons", sum(reason.people for reason in page.reasons)),
-        ("chosen", page.chosen, "samples", sum(sample.learners for sample in page.samples)),
     )
+    if len(page.samples) == page.shapes:
+        sums += (("chosen", page.chosen, "samples", sum(sample.learners for sample in page.samples)),)
     for what, total, parts, found in sums:
         if total != found:
             yield f"{total} {what} in all, but {found} when the {parts} are added up"

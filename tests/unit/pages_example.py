@@ -258,6 +258,7 @@ def example_page() -> DryRunPage:
             ReasonCount(reason=reason, sentence=REASON_SENTENCES[reason], people=people)
             for reason, (people, _) in REASONS.items()
         ),
+        shapes=len(tuple(example_samples())),
         samples=tuple(example_samples()),
         sources=tuple(example_sources()),
         templates=(

@@ -121,7 +121,9 @@ def test_nobody_considered_is_a_page_too(tmp_path: Path) -> None:
             id="left out by course",
         ),
         pytest.param(make_page(reasons=()), "1 left out in all, but 0 when the reasons are added up", id="reasons"),
-        pytest.param(make_page(samples=()), "1 chosen in all, but 0 when the samples are added up", id="samples"),
+        pytest.param(
+            make_page(shapes=0, samples=()), "1 chosen in all, but 0 when the samples are added up", id="samples"
+        ),
     ],
 )
 def test_figures_that_disagree_are_refused(tmp_path: Path, page: DryRunPage, fact: str) -> None:
@@ -292,7 +294,7 @@ def test_findings_are_counted_and_told_with_place_shapes_and_learners(tmp_path: 
     shapes = [make_sample(number=n, shape_digest=f"{n}" * 64) for n in (1, 2)]
     some = make_finding("warn", shapes=("2" * 64,), file=None, line=None)
     page = make_page(
-        chosen=2, samples=tuple(shapes), findings=(some, make_finding("note", shapes=("1" * 64, "2" * 64)))
+        chosen=2, shapes=2, samples=tuple(shapes), findings=(some, make_finding("note", shapes=("1" * 64, "2" * 64)))
     )
     document = write(tmp_path / "3", page, [make_recipient(), make_recipient(student_id=8)])
     assert "0 to mend before approval, 1 warning, 1 note." in words(document, "//section[@id='findings']/p[1]")
