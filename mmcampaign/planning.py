@@ -23,7 +23,7 @@ from mmcampaign.frozen import RecipientsDigest, fingerprint, frozen_settings, to
 from mmcampaign.model import Cohort, MessageStatus, Program
 from mmcampaign.rules import Candidate
 from mmcampaign.selection import BOTH, policy_of, select
-from mmcampaign.shapes import DERIVED_MARK, Filler
+from mmcampaign.shapes import DERIVED_MARK, Filler, clean
 from mmcampaign.store import audit, campaigns
 from mmcampaign.store.campaigns import Campaign
 
@@ -250,7 +250,7 @@ class _PlanWriter:
 
     def add(self, chosen: Chosen) -> None:
         decision, learner = chosen.decision, chosen.decision.learner
-        message_id = secrets.token_hex(8)
+        message_id = new_message_id(self._secret)
         url = unsubscribe_url(self._public_url, message_id, self._secret)
         merged = self._template.merge(chosen.context, token_values(chosen.personal, url))
         filler = self._keep(chosen.context, merged)
@@ -324,6 +324,18 @@ def _one_by_one(template: "Template") -> Iterator[str]:
     for reason, people in template.alone.most_common(REASONS_TOLD):
         emails = f"{people:,} emails were" if people > 1 else "One email was"
         yield f"{emails} rendered one by one, which is slow. The reason: {reason}."
+
+
+def new_message_id(secret: str, draw: Callable[[], str] = lambda: secrets.token_hex(8)) -> str:
+    """16 hexadecimal digits whose unsubscribe link every part of an email takes as it is.
+
+    A token of random letters may hold what starts a token of a shape, or ``--``, which ends an HTML comment.
+    """
+    while True:
+        message_id = draw()
+        token = tokens.sign(message_id, secret)
+        if clean(token) == token and "--" not in token:
+            return message_id
 
 
 def unsubscribe_url(public_url: str, message_id: str, secret: str) -> str:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcampaign.planning import unsubscribe_url
+from mmcampaign.planning import new_message_id, unsubscribe_url
+from mmcampaign.shapes import MARK, clean
 from mmcampaign.tokens import UNSIGNED, read, sign
 
 KEY = "a long random secret"
@@ -64,3 +65,13 @@ def test_links_made_without_a_key_are_never_honoured():
 def test_the_link_stays_short_enough_for_one_header_line():
     """delivery.md 3.3: 75 characters, so that no line of List-Unsubscribe is folded."""
     assert len(unsubscribe_url("https://" + "x" * 32, "00112233445566ff", KEY)) == 75
+
+
+@pytest.mark.parametrize("ill", [pytest.param(MARK, id="the mark of a shape's tokens"), "--"])
+def test_a_message_gets_no_link_that_an_email_would_change(ill: str):
+    """One link in some ten thousand held the mark, and would have been broken by a space."""
+    ids = [f"{number:016x}" for number in range(40_000)]
+    chosen = next(one for one in ids if ill in sign(one, KEY))
+    safe = next(one for one in ids if clean(sign(one, KEY)) == sign(one, KEY) and "--" not in sign(one, KEY))
+    drawn = iter([chosen, safe])
+    assert new_message_id(KEY, lambda: next(drawn)) == safe
