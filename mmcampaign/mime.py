@@ -19,6 +19,7 @@ _LINE_ENDS = re.compile(r"\r\n?|\n")
 _SOFT_BREAK = "=\r\n"
 _WIDTH = 73  # RFC 2045 6.7 allows 76 with the soft break; two are kept for `_LINE_START`
 _LITERAL = frozenset(chr(code) for code in range(0x20, 0x7F)) - {"="}
+_RUNS = re.compile(r"[ -<>-~]+|[^ -<>-~]")  # of _LITERAL, or one other character
 # A dot could end the mail in a careless SMTP client, "From " could end it in an mbox file.
 _LINE_START = re.compile(r"^(?:\.|F(?=rom ))")
 
@@ -107,15 +108,25 @@ def _encoded_line(line: str) -> str:
 
 def _encoded(text: str) -> str:
     """Text without line ends, broken softly between characters."""
-    units = [char if char in _LITERAL else _hex(char) for char in text]
-    if units and units[-1] == " ":
-        units[-1] = "=20"
+    last = "=20" if text.endswith(" ") else ""
     lines = [""]
-    for unit in units:
-        if len(lines[-1]) + len(unit) > _WIDTH:
-            lines.append("")
-        lines[-1] += unit
+    for run in _RUNS.findall(text[:-1] if last else text):
+        if run[0] in _LITERAL:
+            room = _WIDTH - len(lines[-1])
+            lines[-1] += run[:room]
+            lines += [run[start : start + _WIDTH] for start in range(room, len(run), _WIDTH)]
+        else:
+            _add(lines, _hex(run))
+    if last:
+        _add(lines, last)
     return _SOFT_BREAK.join(_LINE_START.sub(lambda found: _hex(found[0]), line) for line in lines)
+
+
+def _add(lines: list[str], unit: str) -> None:
+    """What must not be broken, on this line or the next."""
+    if len(lines[-1]) + len(unit) > _WIDTH:
+        lines.append("")
+    lines[-1] += unit
 
 
 def _hex(char: str) -> str:

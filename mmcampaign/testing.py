@@ -26,7 +26,7 @@ class MemoryBackend:
 
     def deliver(self, batch: Batch) -> list[Receipt]:
         self.batches.append(batch)
-        return [self._answer(message) for message in batch.messages]
+        return [self._answer(message) if batch.may_go() else _stopped(message) for message in batch.messages]
 
     def proof(self, message_id: str) -> Outcome | None:
         return None
@@ -45,3 +45,8 @@ class MemoryBackend:
             number = f"memory-{len(self.taken)}"
             return Receipt(message_id=message.message_id, outcome=outcome, provider_message_id=number)
         return Receipt(message_id=message.message_id, outcome=outcome, error=f"The memory backend answered {outcome}.")
+
+
+def _stopped(message: Outgoing) -> Receipt:
+    error = "Stopped before it was handed over."
+    return Receipt(message_id=message.message_id, outcome=Outcome.NOT_TAKEN, error=error, halt=True)

@@ -23,7 +23,11 @@ class Backend(Protocol):
         """How many messages one hand-over should hold."""
 
     def deliver(self, batch: Batch) -> list[Receipt]:
-        """Hand over and return one receipt for each message, in order. Never raises for delivery trouble."""
+        """Hand over and return one receipt for each message, in order. Never raises for delivery trouble.
+
+        ``batch.may_go`` is asked right before each message, or request, is begun. What each answer proves is told in
+        docs/delivery-proofs.md.
+        """
 
     def proof(self, message_id: str) -> Outcome | None:
         """What the backend's own record proves of a message that a crash left unsettled; None: it cannot tell."""
@@ -41,7 +45,12 @@ class FileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SmtpOptions:
-    """``timeout`` is in seconds and holds for each reply. An empty ``username`` means no login."""
+    """An empty ``username`` means no login.
+
+    ``batch`` is how many messages each connection gets between two commits of the log: what a crash leaves in doubt is
+    at most ``connections`` times as many. ``timeout`` is in seconds and holds for each reply; the one to a whole
+    message may take ``final_timeout``, for giving up on it leaves the message in doubt (RFC 5321 4.5.3.2.6, RFC 1047).
+    """
 
     host: str
     port: int = 25
@@ -49,7 +58,9 @@ class SmtpOptions:
     username: str = ""
     password: str = field(default="", repr=False)
     connections: int = 4
+    batch: int = 10
     timeout: float = 30
+    final_timeout: float = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,24 +74,34 @@ class SendgridOptions:
     timeout: float = 30
 
 
-Options = FileOptions | SmtpOptions | SendgridOptions
+@dataclass(frozen=True, kw_only=True)
+class SesOptions:
+    """An empty ``endpoint_url`` is AWS's own. The keys are found as AWS's tools find them, in the environment first.
+
+    ``connections`` requests are under way at a time; ``batch`` is as for SMTP. ``timeout`` is in seconds.
+    """
+
+    region: str
+    endpoint_url: str = ""
+    configuration_set: str = ""
+    connections: int = 4
+    batch: int = 10
+    timeout: float = 60
+
+
+Options = FileOptions | SmtpOptions | SendgridOptions | SesOptions
 
 # The name in [mail] backend -> where its class stands. The class takes its options and nothing else.
 BACKENDS = {
     "file": "mmcampaign.delivery.file:FileBackend",
     "smtp": "mmcampaign.delivery.smtp:SmtpBackend",
     "sendgrid": "mmcampaign.delivery.sendgrid:SendgridBackend",
+    "ses": "mmcampaign.delivery.ses:SesBackend",
 }
 
 
 def check_backend(name: str) -> None:
     """Raise ConfigError unless this version has the backend."""
-    if name == "ses":
-        raise ConfigError(
-            "The ses backend is not part of this version.",
-            todo='Amazon SES also takes mail by SMTP: set [mail] backend = "smtp" and [delivery.smtp] host = '
-            '"email-smtp.REGION.amazonaws.com", port = 587, security = "starttls", with its SMTP user name.',
-        )
     if name not in BACKENDS:
         raise ConfigError(
             f"There is no backend {name!r}.", todo=f"Set [mail] backend to one of: {', '.join(BACKENDS)}."
@@ -88,10 +109,16 @@ def check_backend(name: str) -> None:
 
 
 def make_backend(name: str, options: Options) -> Backend:
-    """The backend of that name. ConfigError when it is unknown or its secrets are missing."""
+    """The backend of that name. ConfigError when it is unknown, or its secrets or its library are missing."""
     check_backend(name)
     module, _, class_name = BACKENDS[name].partition(":")
-    backend: Backend = getattr(importlib.import_module(module), class_name)(options)
+    try:
+        chosen = getattr(importlib.import_module(module), class_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The {name} backend needs {error.name}, which is not installed.", todo=f'pip install "mmcampaign[{name}]"'
+        ) from error
+    backend: Backend = chosen(options)
     return backend
 
 

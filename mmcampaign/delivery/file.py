@@ -37,6 +37,8 @@ class FileBackend:
         receipts: list[Receipt] = []
         trouble = ""
         for message in batch.messages:
+            if not trouble and not batch.may_go():
+                trouble = "Stopped before it was written."
             try:
                 receipts.append(_not_taken(message, trouble) if trouble else self._write(message))
             except OSError as error:

@@ -7,12 +7,10 @@ SendGrid knows no idempotency key, so nothing in doubt is ever posted again (del
 import http.client
 import json
 import logging
-import time
 import urllib.request
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.error import URLError
 
@@ -21,6 +19,7 @@ from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
 from mmcampaign.delivery import SendgridOptions, quote_reply
+from mmcampaign.delivery.retry_after import retry_after
 from mmcampaign.delivery.sendgrid_body import Request, requests_for
 from mmcampaign.errors import ConfigError
 from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
@@ -28,12 +27,16 @@ from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
 
 @dataclass(frozen=True, kw_only=True)
 class _Meaning:
-    """What an answer proves about everybody in the request. ``split``: it may be about one of them, so try halves."""
+    """What an answer proves about everybody in the request.
+
+    ``split``: it may be about one of them, so try halves. ``slower``: it is about our speed.
+    """
 
     outcome: Outcome
     sentence: str = ""
     halt: bool = False
     split: bool = False
+    slower: bool = False
 
 
 _WRONG_PLACE = _Meaning(
@@ -54,7 +57,7 @@ _ANSWERS = {
     406: _WRONG_PLACE,
     413: _Meaning(outcome=Outcome.FAILED, sentence="The message is too large for SendGrid", split=True),
     415: _WRONG_PLACE,
-    429: _Meaning(outcome=Outcome.NOT_TAKEN, sentence="SendGrid asks to send more slowly"),
+    429: _Meaning(outcome=Outcome.NOT_TAKEN, sentence="SendGrid asks to send more slowly", slower=True),
 }
 _SANDBOX_OK = _Meaning(outcome=Outcome.ACCEPTED)
 # Only with SendGrid's own error body; a proxy's 503 may come after the request went through.
@@ -68,6 +71,7 @@ _NOT_SENDGRID = replace(_DOUBT, sentence="This was not SendGrid's answer; check 
 _NO_ANSWER = replace(_DOUBT, sentence="SendGrid got the request, but no answer came. It may have taken the message")
 _UNREACHABLE = _Meaning(outcome=Outcome.NOT_TAKEN, sentence="SendGrid cannot be reached", halt=True)
 _CUT_SHORT = _Meaning(outcome=Outcome.NOT_TAKEN, sentence="The connection to SendGrid broke before it had the request")
+_STOPPED = _Meaning(outcome=Outcome.NOT_TAKEN, sentence="Stopped before it was handed over", halt=True)
 
 # What an error's field begins with when it is about the sender, the account or the template, not about one person.
 _COMMON_FIELDS = {"from", "reply_to", "content", "mail_settings", "tracking_settings"}
@@ -95,6 +99,7 @@ class _Answer:
             outcome=outcome if tried else Outcome.NOT_TAKEN,
             error=sentence if tried else f"Not handed over, because of the messages before it. {sentence}",
             halt=self.meaning.halt,
+            slower=self.meaning.slower,
             retry_after=self.retry_after,
         )
 
@@ -124,7 +129,7 @@ class SendgridBackend:
         waiting = deque(requests_for(batch, self.batch_size))
         while waiting:
             request = waiting.popleft()
-            answer = self._post(batch, request)
+            answer = self._post(batch, request) if batch.may_go() else _Answer(meaning=_STOPPED)
             if answer.meaning.split and len(request.people) > 1:
                 waiting.extendleft(reversed(request.halves()))
                 continue
@@ -166,7 +171,7 @@ class SendgridBackend:
             code=code,
             words="; ".join(str(error.get("message", "")) for error in errors),
             provider_message_id=headers.get("X-Message-Id", ""),
-            retry_after=_retry_after(headers) if code in {429, 503} else None,
+            retry_after=retry_after(headers) if code in {429, 503} else None,
         )
 
     def _meaning(self, code: int, errors: list[dict[str, Any]]) -> _Meaning:
@@ -214,18 +219,6 @@ def _errors(body: bytes) -> list[dict[str, Any]]:
         return []
     errors = document.get("errors") if isinstance(document, dict) else None
     return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, an hour at most: Retry-After (RFC 9110 10.2.3) or X-RateLimit-Reset in Unix seconds."""
-    later, reset = headers.get("Retry-After", ""), headers.get("X-RateLimit-Reset", "")
-    if later.isdecimal():
-        return min(float(later), 3600)
-    try:
-        at = parsedate_to_datetime(later).timestamp() if later else int(reset)
-    except ValueError:
-        return None
-    return min(max(0.0, at - time.time()), 3600)
 
 
 def _reason(error: object) -> str:

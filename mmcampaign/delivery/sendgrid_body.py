@@ -1,9 +1,9 @@
 """What is posted to SendGrid: people of one shape, grouped into requests within its limits (delivery.md 1.4)."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 from email.utils import parseaddr
 from typing import Any
 
@@ -20,6 +20,8 @@ _NOT_OURS = {
     *("received", "dkim-signature", "x-sg-id", "x-sg-eid"),
     *("date", "mime-version"),
 }
+
+_FOLD = re.compile(r"\r\n(?=[ \t])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +115,10 @@ def _person(message: Outgoing, substitutions: Mapping[str, str]) -> Person:
 
 
 def _headers(message: Outgoing) -> dict[str, str]:
-    """The headers that the other backends send, less those that SendGrid writes itself."""
-    head = message.eml.partition(b"\r\n\r\n")[0]
-    unfolded = BytesHeaderParser().parsebytes(head).items()
-    return {name: "".join(value.splitlines()) for name, value in unfolded if name.lower() not in _NOT_OURS}
+    """The headers that the other backends send, less those that SendGrid writes itself; unfolded (RFC 5322 2.2.3)."""
+    head = message.eml[: message.eml.index(b"\r\n\r\n")].decode("ascii")
+    pairs = (line.split(":", 1) for line in _FOLD.sub("", head).split("\r\n"))
+    return {name: value.strip() for name, value in pairs if name.lower() not in _NOT_OURS}
 
 
 def _mailbox(name: str, email: str) -> dict[str, str]:

@@ -1,197 +1,192 @@
-"""One SMTP connection and what it proves about each message.
+"""One SMTP connection that hands over message after message, in as few round trips as is safe.
 
-What is proven depends on how far the conversation got, not on the exception: the standard library reports a lost
-connection and a late reply alike (delivery.md 3.2). So the steps are taken one by one, and ``_PROVES`` says what a
-failure at each of them means. Only what happens after the final dot can be in doubt.
+A server that offers PIPELINING (RFC 2920) gets MAIL, RCPT and DATA in one write. Nothing is sent behind the final dot:
+the next reply that comes is then the answer to it, even from a server that answers a group in another order (Postfix's
+smtp-sink with delays does). A group that was answered so proves nothing and harms nothing, for no text has left yet; it
+is said again step by step.
 """
 
 import re
-import smtplib
-from collections.abc import Callable
-from contextlib import suppress
-from enum import Enum
+import ssl
+from typing import Protocol
 
-from mmcampaign.delivery import SmtpOptions, quote_reply
-from mmcampaign.delivery.smtp_open import open_connection
+from mmcampaign.delivery import SmtpOptions
+from mmcampaign.delivery.smtp_open import CannotOpenError, open_connection
+from mmcampaign.delivery.smtp_proofs import CLOSING, EXPECTED, Step, StepFailedError, UnfitAddressError
+from mmcampaign.delivery.smtp_wire import Wire
 from mmcampaign.model import Outcome, Outgoing, Receipt, Sender
 
 # Servers end a connection after a number of messages of their own choice; most allow a hundred.
 MESSAGES_PER_CONNECTION = 100
+# A connection that got no proper answer for so many messages in a row leaves the rest of the batch alone.
+SILENCES = 3
 
-_QUEUE_ID = re.compile(r"(?:queued as|\bid=)\s*([^\s<>]+)", re.IGNORECASE)
+_LOCAL = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
+_QUEUE_ID = re.compile(rb"(?:queued as|\bid=)\s*([^\s<>]+)", re.IGNORECASE)
 
-
-class Step(Enum):
-    """How far a message got. ``BODY`` ends when the final dot has left; ``END`` waits for the reply to it."""
-
-    MAIL = "the sender address"
-    RCPT = "the recipient"
-    DATA = "the message"
-    BODY = "the message text"
-    END = "the whole message"
+# The envelope: each line with its step and the first digit of the reply that lets us go on. DATA comes last, as
+# RFC 2920 3.1 asks of a group of commands.
+Envelope = tuple[tuple[Step, int, bytes], ...]
 
 
-# RFC 5321 4.2.5: the server takes the message with its 250 to the final dot and not before; 4xx or 5xx there say no.
-# A lasting refusal of our own address concerns everybody, so nobody is marked as failed for it.
-_PROVES = {
-    #           5xx                4xx                no proper reply, or the connection is lost
-    Step.MAIL: (Outcome.NOT_TAKEN, Outcome.NOT_TAKEN, Outcome.NOT_TAKEN),
-    Step.RCPT: (Outcome.FAILED, Outcome.NOT_TAKEN, Outcome.NOT_TAKEN),
-    Step.DATA: (Outcome.FAILED, Outcome.NOT_TAKEN, Outcome.NOT_TAKEN),
-    Step.BODY: (Outcome.FAILED, Outcome.NOT_TAKEN, Outcome.NOT_TAKEN),
-    Step.END: (Outcome.FAILED, Outcome.NOT_TAKEN, Outcome.UNKNOWN),
-}
-_CODES = {
-    552: Outcome.FAILED,  # too large, or the mailbox is full: about this message alone, at MAIL too (RFC 1870)
-    530: Outcome.NOT_TAKEN,  # a login is wanted (RFC 4954)
-}
-_CLOSING = 421
+class Queue(Protocol):
+    """Where a connection gets its messages from, and where it tells what came of them."""
 
+    def next(self) -> Outgoing | None:
+        """The next message, which is now this connection's alone."""
 
-class _StepFailedError(Exception):
-    """A message stopped at ``step``; ``code`` 0 means that no proper reply came."""
+    def put_back(self, message: Outgoing) -> None:
+        """A message of which nothing was handed over waits again."""
 
-    def __init__(self, step: Step, code: int = 0, reply: bytes = b"") -> None:
-        super().__init__(step.name)
-        self.step, self.code, self.reply = step, code, reply
-
-    @property
-    def stale(self) -> bool:
-        """A kept connection turned out to have ended before this message was begun."""
-        return self.step is Step.MAIL and self.code in {0, _CLOSING}
-
-    def receipt(self, message: Outgoing) -> Receipt:
-        """What the failure proves about the message. Refused for good and yet not failed: it concerns everybody."""
-        kind = self.code // 100
-        refused, later, silent = _PROVES[self.step]
-        outcome = _CODES.get(self.code) or {5: refused, 4: later}.get(kind, silent)
-        halt = kind == 5 and outcome is Outcome.NOT_TAKEN
-        return Receipt(
-            message_id=message.message_id, outcome=outcome, error=self._sentence(outcome, message), halt=halt
-        )
-
-    def _sentence(self, outcome: Outcome, message: Outgoing) -> str:
-        if outcome is Outcome.UNKNOWN:
-            return "The mail server got the whole message, but its answer never came. It may have been delivered."
-        if self.code == 0:
-            return f"The connection to the mail server was lost before it had {self.step.value}; it took nothing."
-        verb = "refused" if self.code // 100 == 5 else "put off"
-        return f"The mail server {verb} {self.step.value}: {self.code} {quote_reply(self.reply, message)}"
+    def settle(self, receipt: Receipt) -> None:
+        """What came of a message."""
 
 
 class Link:
     """One connection: opened when first needed, kept over batches, opened anew after trouble."""
 
-    def __init__(self, options: SmtpOptions) -> None:
-        self._options = options
-        self._smtp: smtplib.SMTP | None = None
+    def __init__(self, options: SmtpOptions, context: ssl.SSLContext | None = None) -> None:
+        self._options, self._context = options, context
+        self._wire: Wire | None = None
         self._handed_over = 0
-        self.silences = 0  # in a row
+        self._step_by_step = False  # this server does not keep the order of a group
+
+    def work(self, queue: Queue, sender: Sender) -> bool:
+        """Hand over until the queue is empty. False: this connection got no proper answers and leaves the rest alone.
+
+        CannotOpenError: there is no connection. The message it was for is in the queue again.
+        """
+        silences = 0
+        while silences < SILENCES and (message := queue.next()):
+            try:
+                receipt = self.send(message, sender)
+                silences = 0
+            except StepFailedError as failure:
+                receipt = failure.receipt(message)
+                silences = 0 if failure.code else silences + 1
+            except CannotOpenError:
+                queue.put_back(message)
+                raise
+            queue.settle(receipt)
+        return silences < SILENCES
 
     def send(self, message: Outgoing, sender: Sender) -> Receipt:
-        """Hand over one message. CannotOpenError: there is no connection, the message was not touched."""
-        kept = self._smtp is not None
+        """Hand over one message. StepFailedError: where it stopped. CannotOpenError: it was not touched."""
+        kept, wire = self._wire is not None, self._opened()
+        grouped = wire.pipelines and not self._step_by_step
         try:
-            return self._converse(message, sender)
-        except _StepFailedError as failure:
-            if kept and failure.stale:
-                return self.send(message, sender)  # once: the connection is gone now, the next one is new
-            return failure.receipt(message)
+            self._begin(wire, _envelope(message, sender, wire), grouped=grouped)
+        except StepFailedError as failure:
+            if not ((grouped and failure.out_of_order) or (kept and failure.stale)):
+                raise
+            self._step_by_step = self._step_by_step or failure.out_of_order
+            self._drop()
+            return self.send(message, sender)  # once: the next connection is a new one
+        return self._finish(wire, message)
 
     def close(self) -> None:
-        """Say goodbye, without waiting long for the answer."""
-        if self._smtp and self._smtp.sock:
-            self._smtp.sock.settimeout(min(self._options.timeout, 5))
-            with suppress(OSError):
-                self._smtp.quit()
+        """Say goodbye."""
+        if self._wire:
+            self._wire.goodbye(min(self._options.timeout, 5))
         self._drop()
 
-    def _converse(self, message: Outgoing, sender: Sender) -> Receipt:
-        smtp = self._opened()
-        recipient = _envelope_address(message.to_email, utf8=smtp.has_extn("smtputf8"))
-        if recipient is None:
-            error = "The address has letters or signs that the mail server cannot take (it lacks SMTPUTF8)."
-            return Receipt(message_id=message.message_id, outcome=Outcome.FAILED, error=error)
-        body = _dotted(message.eml)
-        self._step(Step.MAIL, lambda: smtp.mail(sender.email, _mail_options(smtp, recipient, len(message.eml))))
-        self._step(Step.RCPT, lambda: smtp.rcpt(recipient))
-        self._step(Step.DATA, lambda: smtp.docmd("DATA"), wanted=3)
-        self._step(Step.BODY, lambda: _send_body(smtp, body))
-        reply = self._step(Step.END, smtp.getreply)
-        queued = _QUEUE_ID.search(quote_reply(reply, message))
+    def _opened(self) -> Wire:
+        if self._handed_over >= MESSAGES_PER_CONNECTION:
+            self.close()
+        if self._wire is None:
+            self._wire, self._handed_over = Wire(open_connection(self._options, self._context)), 0
+        self._handed_over += 1
+        return self._wire
+
+    def _begin(self, wire: Wire, envelope: Envelope, *, grouped: bool) -> None:
+        """The envelope, up to the 354 after which the text may follow."""
+        for group in (envelope,) if grouped else ((each,) for each in envelope):
+            wire.send(b"".join(line for _, _, line in group), self._options.timeout)
+            self._hear_group(wire, group)
+
+    def _hear_group(self, wire: Wire, group: Envelope) -> None:
+        """Every reply is read (RFC 2920 3.1); the first bad one is what happened."""
+        failure, go_ahead = None, False
+        for step, wanted, _ in group:
+            code, reply = self._hear(wire, step)
+            go_ahead = code // 100 == wanted
+            failure = failure or (None if go_ahead else StepFailedError(step, code, reply))
+            if self._wire is None:
+                break
+        if failure:
+            if self._wire:
+                self._clear(wire, failure, begun=go_ahead)
+            raise failure
+
+    def _clear(self, wire: Wire, failure: StepFailedError, *, begun: bool) -> None:
+        """Make the connection ready for the next message after a refusal, or give it up.
+
+        ``begun``: the server wants the text although it refused the recipient. RFC 2920 3.1: it gets an empty one,
+        which is for nobody.
+        """
+        if begun and failure.step is not Step.RCPT:
+            self._drop()
+            return
+        wire.send(b".\r\n" if begun else b"RSET\r\n", self._options.timeout)
+        if self._hear(wire, failure.step)[0] // 100 != 2 and not begun:
+            self._drop()
+
+    def _finish(self, wire: Wire, message: Outgoing) -> Receipt:
+        """The text with its final dot, and the server's answer to it."""
+        text = _dotted(message.eml)
+        if wire.send(text, self._options.timeout) < len(text):
+            self._drop()
+            raise StepFailedError(Step.BODY)  # the dot did not leave this machine
+        code, reply = self._hear(wire, Step.END)
+        if code // 100 != 2:
+            raise StepFailedError(Step.END, code, reply)
+        queued = _QUEUE_ID.search(reply)
         return Receipt(
             message_id=message.message_id,
             outcome=Outcome.ACCEPTED,
-            provider_message_id=queued[1] if queued else "",
+            provider_message_id=queued[1].decode("ascii", "replace")[:100] if queued else "",
         )
 
-    def _opened(self) -> smtplib.SMTP:
-        if self._handed_over >= MESSAGES_PER_CONNECTION:
-            self.close()
-        if self._smtp is None:
-            self._smtp, self._handed_over = open_connection(self._options), 0
-        self._handed_over += 1
-        return self._smtp
-
-    def _step(self, step: Step, say: Callable[[], tuple[int, bytes]], *, wanted: int = 2) -> bytes:
-        """Take one step and return the reply's text. ``wanted`` is the first digit of the reply that lets us go on."""
-        cause: OSError | None = None
-        try:
-            code, reply = say()
-        except OSError as error:  # smtplib's own exceptions are OSErrors too
-            code, reply, cause = 0, b"", error
-        if code // 100 == wanted:
-            self.silences = 0
-            return reply
-        if code // 100 not in {4, 5}:
-            self.silences += 1
+    def _hear(self, wire: Wire, step: Step) -> tuple[int, bytes]:
+        """The next reply. After one that does not belong here or says farewell, the connection is given up."""
+        code, reply = wire.hear(self._options.final_timeout if step is Step.END else self._options.timeout)
+        if code // 100 not in EXPECTED[step] or code == CLOSING:
             self._drop()
-            raise _StepFailedError(step) from cause
-        self.silences = 0
-        self._reset(code)
-        raise _StepFailedError(step, code, reply)
-
-    def _reset(self, code: int) -> None:
-        """Make the connection ready for the next message after a refusal, or give it up."""
-        assert self._smtp
-        try:
-            ready = code != _CLOSING and self._smtp.rset()[0] // 100 == 2
-        except OSError:
-            ready = False
-        if not ready:
-            self._drop()
+        return code, reply
 
     def _drop(self) -> None:
-        if self._smtp:
-            self._smtp.close()
-        self._smtp = None
+        if self._wire:
+            self._wire.close()
+        self._wire = None
 
 
-def _envelope_address(address: str, *, utf8: bool) -> str | None:
+def _envelope(message: Outgoing, sender: Sender, wire: Wire) -> Envelope:
+    """MAIL with the message's size (RFC 1870), one RCPT, DATA."""
+    recipient = _address(message.to_email, utf8="smtputf8" in wire.extensions)
+    options = f" SIZE={len(message.eml)}" if "size" in wire.extensions else ""
+    options += "" if recipient.isascii() else " SMTPUTF8 BODY=8BITMIME"
+    return (
+        (Step.MAIL, 2, f"MAIL FROM:<{sender.email}>{options}\r\n".encode()),
+        (Step.RCPT, 2, f"RCPT TO:<{recipient}>\r\n".encode()),
+        (Step.DATA, 3, b"DATA\r\n"),
+    )
+
+
+def _address(address: str, *, utf8: bool) -> str:
     """The address as the envelope has it: the domain in ASCII (RFC 5891) unless the server takes UTF-8 (RFC 6531)."""
     local, _, domain = address.rpartition("@")
-    if not re.fullmatch(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+", address):
-        return None
+    if not _LOCAL.fullmatch(address) or not (utf8 or local.isascii()):
+        raise UnfitAddressError
     if not local.isascii():
-        return address if utf8 else None
+        return address
     try:
         return f"{local}@{domain.encode('idna').decode()}"
-    except UnicodeError:
-        return None
-
-
-def _mail_options(smtp: smtplib.SMTP, recipient: str, size: int) -> list[str]:
-    options = [f"SIZE={size}"] if smtp.has_extn("size") else []
-    return options if recipient.isascii() else [*options, "SMTPUTF8", "BODY=8BITMIME"]
-
-
-def _send_body(smtp: smtplib.SMTP, body: bytes) -> tuple[int, bytes]:
-    """Send the text with its final dot. An exception proves that the dot did not leave this machine."""
-    smtp.send(body)
-    return 250, b""
+    except UnicodeError as error:
+        raise UnfitAddressError from error
 
 
 def _dotted(eml: bytes) -> bytes:
     """The message as DATA takes it: leading dots doubled, the lone dot at its end (RFC 5321 4.5.2)."""
-    ending = b"" if eml.endswith(b"\r\n") else b"\r\n"
-    return re.sub(rb"(?m)^\.", b"..", eml) + ending + b".\r\n"
+    first = b"." if eml.startswith(b".") else b""
+    ending = b".\r\n" if eml.endswith(b"\r\n") else b"\r\n.\r\n"
+    return first + eml.replace(b"\n.", b"\n..") + ending

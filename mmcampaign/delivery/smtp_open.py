@@ -5,14 +5,15 @@ import socket
 import ssl
 
 from mmcampaign.delivery import SmtpOptions, quote_reply
+from mmcampaign.delivery.smtp_proofs import CLOSING
 
 
 class CannotOpenError(Exception):
-    """There is no connection. ``halt`` unless the server asked for patience (4xx)."""
+    """There is no connection. ``halt`` unless the server asked for patience (4xx); ``slower``: it is too busy (421)."""
 
-    def __init__(self, sentence: str, *, halt: bool = True) -> None:
+    def __init__(self, sentence: str, *, code: int = 0) -> None:
         super().__init__(sentence)
-        self.sentence, self.halt = sentence, halt
+        self.sentence, self.halt, self.slower = sentence, code // 100 != 4, code == CLOSING
 
 
 # What went wrong, the nearest kind first -> what to say about it and what to do.
@@ -31,16 +32,20 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def open_connection(options: SmtpOptions) -> smtplib.SMTP:
+def tls_context(options: SmtpOptions) -> ssl.SSLContext | None:
+    """What certificates are checked against, made once: loading the authorities takes longer than many messages."""
+    return None if options.security == "none" else ssl.create_default_context()
+
+
+def open_connection(options: SmtpOptions, context: ssl.SSLContext | None) -> smtplib.SMTP:
     """An SMTP session that is ready for MAIL: encrypted with a checked certificate, logged in, if so configured."""
     try:
-        return _open(options)
+        return _open(options, context)
     except (OSError, UnicodeError) as error:  # smtplib's own are OSErrors too; a host like "a..b" is no Unicode name
         raise _explained(error, options) from error
 
 
-def _open(options: SmtpOptions) -> smtplib.SMTP:
-    context = ssl.create_default_context()
+def _open(options: SmtpOptions, context: ssl.SSLContext | None) -> smtplib.SMTP:
     if options.security == "tls":
         smtp: smtplib.SMTP = smtplib.SMTP_SSL(options.host, options.port, timeout=options.timeout, context=context)
     else:
@@ -64,5 +69,5 @@ def _explained(error: OSError | UnicodeError, options: SmtpOptions) -> CannotOpe
     if not isinstance(error, smtplib.SMTPResponseException):
         return CannotOpenError(sentence)
     return CannotOpenError(
-        f"{sentence} It said: {error.smtp_code} {quote_reply(error.smtp_error)}", halt=error.smtp_code // 100 != 4
+        f"{sentence} It said: {error.smtp_code} {quote_reply(error.smtp_error)}", code=error.smtp_code
     )

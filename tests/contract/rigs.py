@@ -9,12 +9,14 @@ from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import default
 from email.utils import parseaddr
+from functools import cached_property
 from pathlib import Path
 
-from mmcampaign.delivery import Backend, FileOptions, SendgridOptions, SmtpOptions, make_backend
+from mmcampaign.delivery import Backend, FileOptions, SendgridOptions, SesOptions, SmtpOptions, make_backend
 from mmcampaign.model import Outcome, Outgoing
 from mmcampaign.testing import MemoryBackend
 from tests.servers.sendgrid import KEY, sendgrid_server
+from tests.servers.ses import REGION, ses_server
 from tests.servers.smtp import smtp_server
 from tests.servers.unused import unused_port
 
@@ -133,9 +135,26 @@ class SendgridRig(Rig):
         self.server.refused.add(message.to_email)
 
 
-RIGS: dict[str, type[MemoryRig | FileRig | SmtpRig | SendgridRig]] = {
+class SesRig(Rig):
+    def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
+        self.server = stack.enter_context(ses_server())
+        self.backend = make_backend("ses", SesOptions(region=REGION, endpoint_url=self.server.url))
+
+    @cached_property
+    def down(self) -> Backend:  # type: ignore[override]  # only when asked for: boto3 takes its time to make a client
+        return make_backend("ses", SesOptions(region=REGION, endpoint_url=f"http://127.0.0.1:{unused_port()}"))
+
+    def received(self) -> list[Received]:
+        return [read_eml(mail.content) for mail in self.server.mails]
+
+    def refuse(self, message: Outgoing) -> None:
+        self.server.refused.add(message.to_email)
+
+
+RIGS: dict[str, type[MemoryRig | FileRig | SmtpRig | SendgridRig | SesRig]] = {
     "memory": MemoryRig,
     "file": FileRig,
     "smtp": SmtpRig,
     "sendgrid": SendgridRig,
+    "ses": SesRig,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     with ExitStack() as stack:
         built = RIGS[request.param](stack, tmp_path)
         stack.enter_context(closing(built.backend))
-        stack.enter_context(closing(built.down))
         yield built
 
 
@@ -77,7 +77,8 @@ def test_one_refused_recipient_does_not_touch_the_others(rig: Rig) -> None:
 
 def test_a_service_that_is_down_takes_nothing_and_stops_the_run(rig: Rig) -> None:
     batch = people(5)
-    receipts = rig.down.deliver(batch)
+    with closing(rig.down) as down:
+        receipts = down.deliver(batch)
     assert [receipt.message_id for receipt in receipts] == [message.message_id for message in batch.messages]
     assert {receipt.outcome for receipt in receipts} == {Outcome.NOT_TAKEN}
     assert all(receipt.halt and receipt.error for receipt in receipts)
@@ -107,4 +108,11 @@ def test_it_has_a_name_and_a_batch_size(rig: Rig) -> None:
 
 def test_nobody_to_mail_is_no_trouble(rig: Rig) -> None:
     assert rig.backend.deliver(make_batch()) == []
+    assert rig.received() == []
+
+
+def test_when_told_to_stop_nothing_more_is_begun(rig: Rig) -> None:
+    batch = people(40)
+    receipts = rig.backend.deliver(replace(batch, may_go=lambda: False))
+    assert {(receipt.outcome, receipt.halt) for receipt in receipts} == {(Outcome.NOT_TAKEN, True)}
     assert rig.received() == []

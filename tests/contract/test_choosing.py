@@ -2,21 +2,40 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from mmcampaign.delivery import BACKENDS, FileOptions, check_backend, is_this_machine, make_backend, quote_reply
+from mmcampaign.delivery import (
+    BACKENDS,
+    FileOptions,
+    SesOptions,
+    check_backend,
+    is_this_machine,
+    make_backend,
+    quote_reply,
+)
 from mmcampaign.errors import ConfigError
+from mmcampaign.store.engine import open_store
 from mmcampaign.testing import MemoryBackend
 from tests.contract.batches import make_batch, make_message
+from tests.servers.ses import ENVIRONMENT
+from tests.worlds import Clock, TestApp, make_settings
 
 
-@pytest.mark.parametrize(("name", "words"), [("ses", "not part of this version"), ("pigeon", "no backend 'pigeon'")])
-def test_a_backend_that_does_not_exist_is_refused(name: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=words) as caught:
-        make_backend(name, FileOptions(dir=tmp_path))
+def test_a_backend_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no backend 'pigeon'") as caught:
+        make_backend("pigeon", FileOptions(dir=tmp_path))
     assert "smtp" in caught.value.todo
+
+
+def test_a_backend_whose_library_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mmcampaign.delivery.ses", raising=False)
+    monkeypatch.setitem(sys.modules, "boto3", None)  # what Python itself keeps for a module that is not there
+    with pytest.raises(ConfigError, match="needs boto3") as caught:
+        make_backend("ses", SesOptions(region="us-west-2"))
+    assert caught.value.todo == 'pip install "mmcampaign[ses]"'
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -24,13 +43,36 @@ def test_the_known_ones_are_known(name: str) -> None:
     check_backend(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "batch_size"),
+    [
+        ("file", {}, 100),
+        ("smtp", {"SMTP__CONNECTIONS": "3", "SMTP__BATCH": "7"}, 21),
+        ("sendgrid", {"SENDGRID__BATCH_SIZE": "60"}, 60),
+        ("ses", {"SES__CONNECTIONS": "2", "SES__BATCH": "4"}, 8),
+    ],
+)
+def test_the_settings_reach_the_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, str], batch_size: int
+) -> None:
+    for key, value in ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    environ = {f"MMCAMPAIGN_DELIVERY__{key}": value for key, value in settings.items()}
+    environ |= {"MMCAMPAIGN_MAIL__BACKEND": name, "SENDGRID_API_KEY": "SG.x"}
+    store = open_store(f"sqlite:///{tmp_path / 'log.db'}")
+    with closing(store):
+        app = TestApp(settings=make_settings(tmp_path, environ=environ), store=store, clock=Clock(), actor="kim")
+        with closing(app.backend()) as backend:
+            assert (backend.name, backend.batch_size) == (name, batch_size)
+
+
 def test_an_sdk_is_imported_only_when_its_backend_is_chosen() -> None:
     program = (
         "import sys; from pathlib import Path; from mmcampaign.delivery import FileOptions, make_backend;"
-        "make_backend('file', FileOptions(dir=Path('outbox'))); print('sendgrid' in sys.modules)"
+        "make_backend('file', FileOptions(dir=Path('outbox'))); print({'sendgrid', 'boto3'} & sys.modules.keys())"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"
+    assert result.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from mmcampaign.delivery import FileOptions
 from mmcampaign.delivery.file import FileBackend
 from mmcampaign.model import Outcome
 from tests.contract.batches import make_batch, make_message, people
+from tests.contract.proofs import FILE_OTHER, STOPS, proof_in
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def backend(outbox: Path) -> FileBackend:
 def test_a_message_becomes_a_file_byte_for_byte(backend: FileBackend, outbox: Path) -> None:
     message = make_message(5)
     (receipt,) = backend.deliver(make_batch(message))
+    assert proof_in(receipt) == FILE_OTHER["the whole file is on the disk"]
     assert receipt.provider_message_id == f"7/{message.message_id}.eml"
     assert (outbox / receipt.provider_message_id).read_bytes() == message.eml
     assert [path.name for path in (outbox / "7").iterdir()] == [f"{message.message_id}.eml"]
@@ -38,6 +40,7 @@ def test_a_message_becomes_a_file_byte_for_byte(backend: FileBackend, outbox: Pa
 def test_the_same_message_again_is_the_same_file(backend: FileBackend, outbox: Path) -> None:
     batch = people(2)
     assert backend.deliver(batch) == backend.deliver(batch)
+    assert proof_in(backend.deliver(batch)[1]) == FILE_OTHER["the same file was there already"]
     assert len(list(outbox.glob("*/*.eml"))) == 2
 
 
@@ -45,7 +48,7 @@ def test_another_version_never_overwrites(backend: FileBackend, outbox: Path) ->
     message = make_message(1)
     backend.deliver(make_batch(message))
     (receipt,) = backend.deliver(make_batch(replace(message, eml=b"Subject: other\r\n\r\nother\r\n")))
-    assert receipt.outcome is Outcome.FAILED
+    assert proof_in(receipt) == FILE_OTHER["another version was there already"]
     assert (outbox / f"7/{message.message_id}.eml").read_bytes() == message.eml
 
 
@@ -120,6 +123,7 @@ def test_a_full_disk_stops_the_run_and_leaves_no_half_file(outbox: Path) -> None
     first, second, third = result.stdout.splitlines()
     assert first.startswith("accepted False")
     assert second == third
+    assert FILE_OTHER["the disk is full within a file"] == (Outcome.NOT_TAKEN, STOPS)
     assert second.startswith("not_taken True The outbox cannot be written: File too large. Free space")
     assert sorted(path.name for path in (outbox / "7").iterdir()) == ["0000000000000001.eml", "campaign.mbox"]
 
@@ -128,7 +132,7 @@ def test_a_folder_that_cannot_be_made_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "occupied").write_text("a file")
     backend = FileBackend(FileOptions(dir=tmp_path / "occupied"))
     receipts = backend.deliver(people(2))
-    assert {(receipt.outcome, receipt.halt) for receipt in receipts} == {(Outcome.NOT_TAKEN, True)}
+    assert {proof_in(receipt) for receipt in receipts} == {FILE_OTHER["the folder cannot be made or written"]}
     assert "[delivery.file] dir" in receipts[0].error
     assert backend.proof("0" * 16) is None
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +19,12 @@ from mmcampaign.errors import ConfigError
 from mmcampaign.model import Outcome, Receipt, Shape
 from mmcampaign.shapes import Filler
 from tests.contract.batches import SENDER, SHAPE, make_batch, make_message, make_shape, people
-from tests.servers.sendgrid import KEY, Answer, SendgridServer, errors, sendgrid_server
+from tests.contract.proofs import ACCEPTED, FAILED, NOT_TAKEN, SENDGRID, SENDGRID_OTHER, UNKNOWN, Proof, proof_in
+from tests.servers.faulty_http import Answer
+from tests.servers.sendgrid import KEY, SendgridServer, errors, sendgrid_server
 from tests.servers.sendgrid_rules import violations
-
-ACCEPTED, FAILED, NOT_TAKEN, UNKNOWN = Outcome.ACCEPTED, Outcome.FAILED, Outcome.NOT_TAKEN, Outcome.UNKNOWN
+from tests.servers.tls import tls_front
+from tests.servers.unused import unused_port
 
 
 @pytest.fixture
@@ -40,46 +43,17 @@ def send_one(backend: SendgridBackend) -> Receipt:
     return receipt
 
 
-SLOWLY = errors("too many requests")
-CASES: dict[str, tuple[Answer, Outcome, bool]] = {
-    # SendGrid's answer, what it proves, stop the run?
-    "202": (Answer(headers={"X-Message-Id": "abc"}, taken=True), ACCEPTED, False),
-    "200 outside the sandbox": (Answer(status=200, taken=True), UNKNOWN, True),
-    "204": (Answer(status=204, taken=True), UNKNOWN, True),
-    "redirect": (Answer(status=302, headers={"Location": "/welcome"}), UNKNOWN, True),
-    "bad request": (Answer(status=400, body=errors("bad", field="personalizations.0.to")), FAILED, False),
-    "bad request without a reason": (Answer(status=400), FAILED, False),
-    "bad sender": (Answer(status=400, body=errors("not verified", field="from.email")), NOT_TAKEN, True),
-    "bad content": (Answer(status=400, body=errors("empty", field="content.0.value")), NOT_TAKEN, True),
-    "wrong key": (Answer(status=401, body=errors("invalid grant")), NOT_TAKEN, True),
-    "forbidden": (Answer(status=403, body=errors("blocked")), NOT_TAKEN, True),
-    "not found": (Answer(status=404, body="<h1>nothing here</h1>"), NOT_TAKEN, True),
-    "wrong method": (Answer(status=405), NOT_TAKEN, True),
-    "request time-out": (Answer(status=408, taken=True), UNKNOWN, False),
-    "too large": (Answer(status=413, body=errors("too large")), FAILED, False),
-    "wrong media type": (Answer(status=415), NOT_TAKEN, True),
-    "slow down": (Answer(status=429, body=SLOWLY), NOT_TAKEN, False),
-    "server error": (Answer(status=500, body=errors("oops"), taken=True), UNKNOWN, False),
-    "bad gateway": (Answer(status=502, body="<h1>Bad gateway</h1>", taken=True), UNKNOWN, False),
-    "unavailable, says SendGrid": (Answer(status=503, body=errors("try later")), NOT_TAKEN, False),
-    "unavailable, says a proxy": (Answer(status=503, body="<h1>Try later</h1>", taken=True), UNKNOWN, False),
-    "unavailable, odd JSON": (Answer(status=503, body="[1]", taken=True), UNKNOWN, False),
-    "gateway time-out": (Answer(status=504, taken=True), UNKNOWN, False),
-    "no answer in time": (Answer(fault="hang", taken=True), UNKNOWN, False),
-    "reset after the body": (Answer(fault="reset after the body", taken=True), UNKNOWN, False),
-    "not HTTP": (Answer(fault="garbage", taken=True), UNKNOWN, True),
-}
-
-
-@pytest.mark.parametrize(("answer", "outcome", "halt"), CASES.values(), ids=CASES)
-def test_what_an_answer_proves(server: SendgridServer, answer: Answer, outcome: Outcome, halt: bool) -> None:
+@pytest.mark.parametrize(("answer", "proof"), SENDGRID.values(), ids=SENDGRID)
+def test_what_an_answer_proves(server: SendgridServer, answer: Answer, proof: Proof) -> None:
     server.script.append(answer)
     receipt = send_one(backend_for(server, timeout=0.5 if answer.fault == "hang" else 5))
-    assert (receipt.outcome, receipt.halt) == (outcome, halt)
+    assert proof_in(receipt) == proof
     assert len(server.requests) == 1, "posted once, whatever the answer"
+    assert len(server.mails) == answer.taken
+    assert not answer.taken or proof[0] in {ACCEPTED, UNKNOWN}
     assert server.redirected == []
-    assert bool(receipt.error) is (outcome is not ACCEPTED)
-    if not answer.fault and outcome is not ACCEPTED:
+    assert bool(receipt.error) is (proof[0] is not ACCEPTED)
+    if not answer.fault and proof[0] is not ACCEPTED:
         assert str(answer.status) in receipt.error
 
 
@@ -92,15 +66,28 @@ def test_a_connection_lost_within_the_request_is_not_taken(server: SendgridServe
     shape = make_shape(more="x" * 12_000_000)
     server.script.append(Answer(fault="reset before the body"))
     (receipt,) = backend_for(server).deliver(make_batch(make_message(1, shape=SHAPE), shape=shape))
-    assert (receipt.outcome, receipt.halt, server.mails) == (NOT_TAKEN, False, [])
+    assert (proof_in(receipt), server.mails) == (SENDGRID_OTHER["reset before the whole request had left"], [])
 
 
-@pytest.mark.parametrize("host", ["https://127.0.0.1:{port}", "http://a..b"], ids=["no TLS there", "impossible host"])
-def test_what_fails_before_the_request_stops_the_run(server: SendgridServer, host: str) -> None:
-    port = server.url.rpartition(":")[2]
-    receipt = send_one(backend_for(server, host=host.format(port=port)))
-    assert (receipt.outcome, receipt.halt, server.requests) == (NOT_TAKEN, True, [])
+@pytest.mark.parametrize(
+    ("line", "host"),
+    [
+        ("no TLS, or none that begins", "https://127.0.0.1:{port}"),
+        ("no such host name", "http://a..b"),
+        ("connection refused", "http://127.0.0.1:{unused}"),
+    ],
+)
+def test_what_fails_before_the_request_stops_the_run(server: SendgridServer, line: str, host: str) -> None:
+    named = host.format(port=server.url.rpartition(":")[2], unused=unused_port())
+    receipt = send_one(backend_for(server, host=named))
+    assert (proof_in(receipt), server.requests) == (SENDGRID_OTHER[line], [])
     assert "cannot be reached" in receipt.error
+
+
+def test_a_certificate_that_does_not_hold_stops_the_run(server: SendgridServer) -> None:
+    with tls_front(trustme.CA()) as url:
+        receipt = send_one(backend_for(server, host=url))
+    assert (proof_in(receipt), server.requests) == (SENDGRID_OTHER["certificate not valid for the host"], [])
 
 
 def in_ten_seconds() -> str:
@@ -135,7 +122,7 @@ def test_how_long_to_wait(
     server: SendgridServer, status: int, headers: dict[str, Any], low: float | None, high: float | None
 ) -> None:
     told = {name: value() if callable(value) else value for name, value in headers.items()}
-    server.script.append(Answer(status=status, headers=told, body=SLOWLY))
+    server.script.append(Answer(status=status, headers=told, body=errors("too many requests")))
     waited = send_one(backend_for(server)).retry_after
     assert waited is None if low is None or high is None else low <= (waited or 0) <= high
 
@@ -260,7 +247,7 @@ def test_a_shape_without_personal_values_needs_no_substitutions(server: Sendgrid
 
 def test_the_sandbox_accepts_and_sends_nothing(server: SendgridServer) -> None:
     receipt = send_one(backend_for(server, sandbox=True))
-    assert (receipt.outcome, server.mails) == (ACCEPTED, [])
+    assert (proof_in(receipt), server.mails) == (SENDGRID_OTHER["200 within the sandbox"], [])
     assert server.requests[0]["mail_settings"]["sandbox_mode"] == {"enable": True}
 
 

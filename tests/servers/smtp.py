@@ -14,6 +14,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 Step = Literal["CONNECT", "MAIL", "RCPT", "DATA", "BODY", "END"]
 DROP, HANG = "drop", "hang"  # instead of a reply
+CUT_SHORT = "cut short"  # the connection ends within the reply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,18 @@ class SmtpMail:
 class SmtpServer:
     """``script`` holds the next replies of a step ("" lets one pass); ``refused`` replies at RCPT by address.
 
-    At END a message is taken before ``drop``, ``hang`` or a reply without a number: the case in which another try
-    would be a second mail.
+    At END a message is taken before ``DROP``, ``HANG``, ``CUT_SHORT`` or a reply without a number: the case in which
+    another try would be a second mail.
     """
 
     script: defaultdict[Step, deque[str]] = field(default_factory=lambda: defaultdict(deque))
     refused: dict[str, str] = field(default_factory=dict)
     mails: list[SmtpMail] = field(default_factory=list)
+    texts_for_nobody: list[bytes] = field(default_factory=list)
     sessions: int = 0
     logins: list[str] = field(default_factory=list)
+    pipelining: bool = True
+    wants_text_for_nobody: bool = False  # 354 to DATA although every recipient was refused (RFC 2920 3.1)
     on_first_mail: Callable[[], None] = lambda: None  # called in the server's thread
     host: str = "127.0.0.1"
     port: int = 0
@@ -68,16 +72,25 @@ class _Session(SMTP):
         elif self._told.script["BODY"]:
             await self.push("354 Go on")
             await self.obey("BODY")
+        elif self._told.wants_text_for_nobody and self.envelope and not self.envelope.rcpt_tos:
+            await self.push("354 Go on")
+            self._told.texts_for_nobody.append(await self._reader.readuntil(b".\r\n"))
+            self._set_post_data_state()
+            await self.push("554 5.5.1 No valid recipients")
         else:
             await super().smtp_DATA(arg)
 
     async def obey(self, step: Step) -> str:
-        """The scripted reply, if any; does not come back from ``drop`` and ``hang``."""
+        """The scripted reply, if any; does not come back from what ends the connection or hangs."""
         reply = self._told.scripted(step)
         if reply == DROP:
             assert isinstance(self.transport, asyncio.Transport)
             self.transport.abort()
-        if reply in {DROP, HANG}:
+        if reply == CUT_SHORT:
+            assert isinstance(self.transport, asyncio.Transport)
+            self.transport.write(b"250 2.0.0 O")
+            self.transport.close()
+        if reply in {DROP, HANG, CUT_SHORT}:
             await asyncio.Event().wait()
         return reply
 
@@ -85,6 +98,12 @@ class _Session(SMTP):
 class _Handler:
     def __init__(self, server: SmtpServer) -> None:
         self._told = server
+
+    async def handle_EHLO(
+        self, smtp: _Session, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*responses[:-1], "250-PIPELINING", responses[-1]] if self._told.pipelining else responses
 
     async def handle_MAIL(
         self, smtp: _Session, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -167,10 +186,11 @@ def smtp_server(
     login: tuple[str, str] | None = None,
     utf8: bool = False,
     size_limit: int = 33_554_432,
+    pipelining: bool = True,
     port: int = 0,
 ) -> Iterator[SmtpServer]:
     """A running server: plain, with TLS from the start, or with STARTTLS required; ``login`` is then asked for."""
-    server = SmtpServer(port=port)
+    server = SmtpServer(port=port, pipelining=pipelining)
     options: dict[str, Any] = {"enable_SMTPUTF8": utf8, "data_size_limit": size_limit}
     if starttls:
         options |= {"tls_context": starttls, "require_starttls": True}

@@ -1,0 +1,195 @@
+"""Sending: the whole ``send`` with its durable log, beside others that hand the same messages to the same sink.
+
+Rounds are interleaved and medians told, so that a noisy machine is equally unkind to everybody.
+"""
+
+import os
+import re
+import shutil
+import smtplib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sendgrid import SendGridAPIClient
+
+from bench.measure import line, mmcampaign
+from bench.rivals import install_rivals, write_messages
+from bench.sinks import sendgrid_sink, smtp_sink
+from mmcampaign.app import open_app
+from mmcampaign.config import load_settings
+from mmcampaign.delivery import quote_reply
+from mmcampaign.demo_data import demo_config, write_exports
+from mmcampaign.resources import resource
+from mmcampaign.sending import SendRequest, send
+
+PROGRAM = "engy"
+OUR_BATCHES = (10, 25)
+
+Ways = dict[str, Callable[[], float]]
+
+
+def run(messages: int, rounds: int = 3) -> None:
+    """Print messages per second and ratios: SMTP first, then SendGrid."""
+    with tempfile.TemporaryDirectory() as scratch:
+        world = World(Path(scratch), messages)
+        smtp(world, rounds)
+        sendgrid(world, rounds)
+
+
+def smtp(world: "World", rounds: int) -> None:
+    eml = world.built()
+    folder = write_messages(eml)
+    try:
+        rivals = install_rivals(folder / "environment")
+        with smtp_sink() as (sink, port):
+            size = statistics.mean(map(len, eml))
+            print(f"smtp: {len(eml):,} messages of {size / 1000:.1f} KB, sink: {sink}, {rivals.versions}")
+            ways: Ways = {}
+            for batch in OUR_BATCHES:
+                there = world.smtp(port, batch)
+                ways[f"mmcampaign, log on, batch = {batch}"] = lambda there=there: world.send(there)  # type: ignore[misc]
+            ways["mmcampaign send, the whole command"] = lambda: world.command(world.smtp(port, OUR_BATCHES[0]))
+            ways["smtplib, one connection, messages built, no log"] = lambda: _bare(port, eml)
+            for processes in (1, 2, 4):
+                ways[f"django-post_office, {processes} processes x 5 threads"] = (
+                    lambda processes=processes: rivals.post_office(folder, port, processes)  # type: ignore[misc]
+                )
+            ways["mailmerge, HTML"] = lambda: rivals.mailmerge(folder, port)
+            if source := shutil.which("smtp-source", path="/usr/sbin:/usr/bin") or shutil.which("smtp-source"):
+                ways["Postfix's smtp-source, 4 connections"] = lambda: _source(source, port, len(eml), int(size))
+            _compare(ways, len(eml), rounds)
+    finally:
+        shutil.rmtree(folder)
+
+
+def sendgrid(world: "World", rounds: int) -> None:
+    with sendgrid_sink() as url:
+        few = min(world.messages, 1_000)
+        print(f"sendgrid: {world.messages:,} people, and {few:,} for one request a person")
+        there = {"MMCAMPAIGN_MAIL__BACKEND": "sendgrid", "MMCAMPAIGN_DELIVERY__SENDGRID__HOST": url}
+        ways: Ways = {
+            "mmcampaign, log on, 500 people a request": lambda: world.send({**there, "SENDGRID_API_KEY": "SG.x"}),
+            "sendgrid client, one request a person, no log": lambda: _one_by_one(url, few) * world.messages / few,
+        }
+        _compare(ways, world.messages, rounds)
+
+
+class World:
+    """An approved campaign of so many messages in a database that every round gets a fresh copy of."""
+
+    def __init__(self, folder: Path, messages: int) -> None:
+        self.folder, self.messages = folder, messages
+        today = datetime.now(UTC).date()
+        source = resource("config.toml").read_text(encoding="utf-8")
+        (folder / "config.toml").write_text(demo_config(source, today=today), encoding="utf-8")
+        os.environ["MMCAMPAIGN_SECRET_KEY"] = "a key for the benchmark that is long enough"
+        os.environ["MMCAMPAIGN_MAIL__RATE_PER_SECOND"] = "1000000"
+        program = load_settings(folder / "config.toml", {}).programs[PROGRAM]
+        courses = tuple(replace(course, runs=(course.current_run,), coming_run=None) for course in program.courses)
+        write_exports(
+            folder / "downloads", (replace(program, courses=courses),), learners=24 * messages, seed=1, today=today
+        )
+        for step in (("ingest", "downloads"), ("dry-run", PROGRAM, "--limit", str(messages)), ("approve", "1")):
+            mmcampaign(*step, cwd=folder)
+        self._keep = folder / "approved.db"
+        (folder / "mmcampaign.db").rename(self._keep)
+
+    def built(self) -> list[bytes]:
+        """The messages as the ``file`` backend writes them."""
+        self.command({"MMCAMPAIGN_MAIL__BACKEND": "file"})
+        found = [path.read_bytes() for path in sorted(self.folder.glob("outbox/*/*.eml"))]
+        if len(found) != self.messages:
+            sys.exit(f"{self.messages} messages were asked for, {len(found)} learners were chosen")
+        return found
+
+    def smtp(self, port: int, batch: int) -> dict[str, str]:
+        return {
+            "MMCAMPAIGN_MAIL__BACKEND": "smtp",
+            "MMCAMPAIGN_DELIVERY__SMTP__HOST": "127.0.0.1",
+            "MMCAMPAIGN_DELIVERY__SMTP__PORT": str(port),
+            "MMCAMPAIGN_DELIVERY__SMTP__BATCH": str(batch),
+        }
+
+    def send(self, environ: dict[str, str]) -> float:
+        """Seconds of the use case: settle, check for drift, claim, build, hand over, record, add up."""
+        self._fresh()
+        app = open_app(None, {**os.environ, **environ}, cwd=self.folder)
+        try:
+            started = time.perf_counter()
+            done, _ = send(app, SendRequest(campaign=1), confirm=lambda _campaign, _number: None)
+            seconds = time.perf_counter() - started
+        finally:
+            app.store.close()
+        assert done.ledger["accepted"] == self.messages, dict(done.ledger)
+        return seconds
+
+    def command(self, environ: dict[str, str]) -> float:
+        """Seconds of ``mmcampaign send`` as a person runs it, start included."""
+        self._fresh()
+        kept = dict(os.environ)
+        os.environ.update(environ)
+        try:
+            return mmcampaign("send", "1", "--yes", "--expect", str(self.messages), cwd=self.folder).seconds
+        finally:
+            os.environ.clear()
+            os.environ.update(kept)
+
+    def _fresh(self) -> None:
+        for old in self.folder.glob("mmcampaign.db*"):
+            old.unlink()
+        shutil.copyfile(self._keep, self.folder / "mmcampaign.db")
+
+
+def _compare(ways: Ways, messages: int, rounds: int) -> None:
+    seconds: dict[str, list[float]] = {what: [] for what in ways}
+    for _ in range(rounds):
+        for what, way in ways.items():
+            seconds[what].append(way())
+    line("", "messages/s", "spread", "we are")
+    ours = messages / statistics.median(next(iter(seconds.values())))
+    for what, taken in seconds.items():
+        rate = messages / statistics.median(taken)
+        spread = (max(taken) - min(taken)) / statistics.median(taken)
+        line(what, f"{rate:,.0f}", f"{spread:.0%}", f"{ours / rate:.1f} x")
+
+
+def _bare(port: int, eml: list[bytes]) -> float:
+    pairs = [(_recipient(message), message) for message in eml]
+    started = time.perf_counter()
+    with smtplib.SMTP("127.0.0.1", port) as session:
+        for recipient, message in pairs:
+            session.sendmail("business@uqx.uq.edu.au", [recipient], message)
+    return time.perf_counter() - started
+
+
+def _recipient(message: bytes) -> str:
+    found = re.search(rb"^To: (?:.*?<)?([^<>\s]+@[^<>\s]+?)>?\r\n", message, re.MULTILINE | re.DOTALL)
+    assert found, quote_reply(message[:200])
+    return found[1].decode()
+
+
+def _source(program: str, port: int, messages: int, size: int) -> float:
+    started = time.perf_counter()
+    subprocess.run([program, "-s", "4", "-m", str(messages), "-l", str(size), f"127.0.0.1:{port}"], check=True)
+    return time.perf_counter() - started
+
+
+def _one_by_one(url: str, people: int) -> float:
+    client = SendGridAPIClient("SG.x", host=url)
+    text = "Dear %%name%%, " * 200
+    started = time.perf_counter()
+    for number in range(people):
+        body = {
+            "from": {"email": "business@uqx.uq.edu.au"},
+            "personalizations": [{"to": [{"email": f"learner{number}@mail.example"}], "subject": "Well done"}],
+            "content": [{"type": "text/plain", "value": text}, {"type": "text/html", "value": text * 4}],
+        }
+        assert client.send(body).status_code == 202
+    return time.perf_counter() - started
