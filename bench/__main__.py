@@ -1,16 +1,26 @@
-"""``python -m bench [main|messages|ingest] [--learners N]``."""
+"""``python -m bench [main|messages|ingest|selection|delivery|workers] [--learners N] [--messages N]``."""
 
 import argparse
 
-from bench import ingest, main_job, messages
+from bench import delivery, ingest, main_job, messages, selection, workers
 
 parser = argparse.ArgumentParser(prog="python -m bench")
-parser.add_argument("what", nargs="?", choices=["main", "messages", "ingest", "all"], default="all")
+parser.add_argument(
+    "what", nargs="?", choices=["main", "messages", "ingest", "selection", "delivery", "workers", "all"], default="all"
+)
 parser.add_argument("--learners", type=int, default=100_000)
+parser.add_argument("--messages", type=int, default=3_000)
+parser.add_argument("--rounds", type=int, default=3)
 chosen = parser.parse_args()
 if chosen.what in ("messages", "all"):
     messages.run()
 if chosen.what in ("ingest", "all"):
     ingest.run(chosen.learners)
+if chosen.what in ("selection", "all"):
+    selection.run(chosen.learners)
+if chosen.what in ("delivery", "all"):
+    delivery.run(chosen.messages, chosen.rounds)
+if chosen.what in ("workers", "all"):
+    workers.run(chosen.messages)
 if chosen.what in ("main", "all"):
     main_job.run(chosen.learners)

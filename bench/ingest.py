@@ -19,7 +19,7 @@ def run(learners: int) -> None:
     """Print rows per second, peak memory and the ratio to the plain read, of the first ingest and of later ones."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        files = _write(folder, learners)
+        files = write(folder, learners)
         size = sum(file.stat().st_size for file in files) / 1e6
         rows = sum(_rows(file) for file in files if _is_report(file))
         print(f"ingest: {learners:,} learners, {len(files)} files, {rows:,} rows, {size:,.0f} MB")
@@ -42,7 +42,7 @@ def run(learners: int) -> None:
         line("the plain reads differed by", f"{spread:.0%}")
 
 
-def _write(folder: Path, learners: int) -> list[Path]:
+def write(folder: Path, learners: int) -> list[Path]:
     """One run of each course of the shipped programs."""
     today = datetime.now(UTC).date()
     source = resource("config.toml").read_text(encoding="utf-8")

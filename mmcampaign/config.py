@@ -19,10 +19,12 @@ from mmcampaign.config_schema import (
     ConfigFile,
     Database,
     Delivery,
+    Ingest,
     Mail,
     Policy,
     Site,
     Templates,
+    Worker,
     did_you_mean,
     without_password,
 )
@@ -59,6 +61,8 @@ class Settings:
     mail: Mail
     delivery: Delivery
     policy: Policy
+    ingest: Ingest
+    worker: Worker
     programs: Mapping[str, Program]
     secrets: Secrets
 
@@ -115,6 +119,8 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         mail=file.mail,
         delivery=file.delivery,
         policy=file.policy,
+        ingest=file.ingest,
+        worker=file.worker,
         programs=MappingProxyType({code: table.value(code) for code, table in file.programs.items()}),
         secrets=Secrets(
             sendgrid_api_key=environ.get("SENDGRID_API_KEY", "").strip(),

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from mmcampaign.config_programs import run_of
 from mmcampaign.model import ComingRun, Course, Program, Sender
+from mmcampaign.send_window import SendWindow, read_window
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -61,6 +62,12 @@ def _base_url(link: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError(f"{link!r} must end with its path, without ? or #")
     return link.rstrip("/")
+
+
+def _send_window(text: str) -> str:
+    if text:
+        read_window(text)
+    return text
 
 
 def _mailbox(text: str) -> str:
@@ -140,7 +147,11 @@ class Templates(Section):
 
 
 class Mail(Section):
-    """What every message carries, and which backend takes it. ``rate_per_second`` counts messages."""
+    """What every message carries, which backend takes it, and when and how fast.
+
+    ``rate_per_second`` counts messages of all senders together. ``send_window``: in the site's time zone; empty: any
+    time. ``claim_batch``: messages taken in hand at a time, so the most that one killed sender can leave in doubt.
+    """
 
     backend: Literal["file", "smtp", "sendgrid", "ses"] = "file"
     from_: Annotated[Filled, AfterValidator(_mailbox)] = Field(alias="from")
@@ -148,6 +159,12 @@ class Mail(Section):
     postal_address: Filled
     public_url: BaseUrl
     rate_per_second: float = Field(default=10, gt=0, allow_inf_nan=False)
+    send_window: Annotated[Text, AfterValidator(_send_window)] = ""
+    claim_batch: int = Field(default=1000, ge=1, le=1000)
+
+    @property
+    def window(self) -> SendWindow | None:
+        return read_window(self.send_window) if self.send_window else None
 
     @property
     def sender(self) -> Sender:
@@ -162,13 +179,18 @@ class FileDelivery(Section):
 
 
 class SmtpDelivery(Section):
-    """The SMTP server; its password is the secret ``smtp_password``."""
+    """The SMTP server; its password is the secret ``smtp_password``.
+
+    ``batch`` messages go over each connection between two commits of the log: what a crash leaves in doubt is at most
+    ``connections`` times ``batch``, and never more than one second's worth of ``rate_per_second``.
+    """
 
     host: Filled = "localhost"
     port: int = Field(default=25, ge=1, le=65535)
     security: Literal["none", "starttls", "tls"] = "none"
     username: Text = ""
     connections: int = Field(default=4, ge=1, le=100)
+    batch: int = Field(default=10, ge=1, le=100)
 
 
 class SendGridDelivery(Section):
@@ -180,10 +202,13 @@ class SendGridDelivery(Section):
 
 
 class SesDelivery(Section):
-    """Amazon SES; an empty ``endpoint_url`` means AWS's own for the region."""
+    """Amazon SES; an empty ``endpoint_url`` means AWS's own for the region. ``batch`` as for SMTP."""
 
     region: Filled = "us-west-2"
     endpoint_url: Annotated[Text, AfterValidator(lambda link: _base_url(link) if link else "")] = ""
+    configuration_set: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,64}$")
+    connections: int = Field(default=4, ge=1, le=100)
+    batch: int = Field(default=10, ge=1, le=100)
 
 
 # A section left out is checked like an empty one, so that its default paths start from the file too.
@@ -206,6 +231,18 @@ class Policy(Section):
     consent: Literal["required", "not-refused", "off"] = "not-refused"
     approval: Literal["self", "second-person"] = "self"
     holdout_percent: float = Field(default=0, ge=0, le=100)
+
+
+class Ingest(Section):
+    """How careful ``ingest`` is: a newer export that lacks more of a run's learners is held back until confirmed."""
+
+    largest_loss_percent: float = Field(default=20, ge=0, le=100)
+
+
+class Worker(Section):
+    """``mmcampaign worker``: a worker that gave no sign of life for ``takeover_seconds`` is dead to the others."""
+
+    takeover_seconds: float = Field(default=30, ge=1, le=3600)
 
 
 class ComingRunTable(Section):
@@ -267,4 +304,6 @@ class ConfigFile(Section):
     mail: Mail
     delivery: Delivery = _ABSENT
     policy: Policy = _ABSENT
+    ingest: Ingest = _ABSENT
+    worker: Worker = _ABSENT
     programs: dict[Code, ProgramTable]

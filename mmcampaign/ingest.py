@@ -1,28 +1,38 @@
 """Use case: edX's downloads become learners, enrollments and completions (edx-exports, design 4).
 
 The outcome depends on the set of files alone, never on their order, and a file read again changes nothing. Each file is
-one transaction (``ingest_file.py``); one that is not certain is refused with its reason.
+one transaction (``ingest_file.py``), or the two first reports of a run are one; a file that is not certain is refused
+with its reason. One thread reads files while this one writes those before (docs/decisions/0009-how-ingest-is-fast.md).
 """
 
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from concurrent.futures import CancelledError
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 
 from mmcampaign.edx_csv import OPT_IN, READABLE, ExportName, extract, is_archive
 from mmcampaign.errors import InputError
-from mmcampaign.ingest_file import Found, Reading
+from mmcampaign.ingest_file import Found, Outcome, Reading, Ready, write_pair
 from mmcampaign.model import FileStatus, Program
-from mmcampaign.store.engine import Store
+from mmcampaign.read_ahead import read_ahead
+from mmcampaign.reading_order import in_turn
+from mmcampaign.scratch import scratch_folder
+from mmcampaign.store.engine import Store, without_lookup
 from mmcampaign.store.exports import Changes
+from mmcampaign.store.holdback import LossLimit
 from mmcampaign.store.import_log import ImportEntry
 from mmcampaign.store.learners import count_shared_addresses
 from mmcampaign.store.programs import sync_programs
+from mmcampaign.store.seen_files import SeenFile, read_seen, remember
 
-__all__ = ["Changes", "FileResult", "IngestResult", "Stated", "find_files", "ingest", "sync_programs"]
+__all__ = ["Changes", "FileResult", "IngestResult", "LossLimit", "Stated", "find_files", "ingest", "sync_programs"]
+
+AHEAD = 2  # files read while another one is written; a pair is two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +84,7 @@ def ingest(
     only_program: str | None = None,
     insist: bool = False,
     stated: Stated | None = None,
+    loss: LossLimit | None = None,
     now: datetime,
     on_file: Callable[[FileResult], None] = lambda _: None,
     on_rows: Callable[[int], None] = lambda _: None,
@@ -81,7 +92,8 @@ def ingest(
     """Read files, and the files of folders, of the folders in them and of ZIP archives.
 
     ``insist`` takes the grades of reports that say nothing of completion (edX case E18); ``stated`` is what a person
-    knows of the one file there is (E10). ``on_file`` hears of each file when it is done, ``on_rows`` of rows as they
+    knows of the one file there is (E10). ``loss`` is how many of a run's learners a newer export may lack before it is
+    held back. ``on_file`` hears of each file when it is done, ``on_rows`` of rows as they
     are read. Raises InputError when there is nothing to read or no such program or course, and UnavailableError when
     the database or the disk gives up: files reported until then are in, the others are not, and the same command goes
     on with them.
@@ -90,34 +102,63 @@ def ingest(
     paths = find_files(paths)
     said = _stated_name(stated, programs, paths) if stated else None
     sync_programs(store, programs)
-    reading = Reading(
-        store=store,
-        programs=tuple(programs),
-        only_program=only_program,
-        now=now,
-        on_rows=on_rows,
-        insist=insist,
-        stated=said,
-    )
     results, changes = {}, Changes()
-    with ExitStack() as stack:
-        files = [found for path in paths for found in _opened(path, stack)]
-        for found in sorted(files, key=reading.turn):
-            entry, changed = reading.read(found)
+    with scratch_folder() as scratch, without_lookup(store):
+        reading = Reading(
+            store=store,
+            programs=tuple(programs),
+            only_program=only_program,
+            now=now,
+            on_rows=on_rows,
+            scratch=scratch,
+            insist=insist,
+            stated=said,
+            loss=loss or LossLimit(),
+            seen=_seen(store),
+        )
+        files = [found for path in paths for found in _opened(path, scratch)]
+        for found, (entry, changed) in _outcomes(reading, files):
             changes += changed
             results[found.shown] = _result(found.shown, entry)
             on_file(results[found.shown])
+        if reading.newly_seen:
+            with store.write() as connection:
+                remember(connection, reading.newly_seen)
     ordered = tuple(results[found.shown] for found in files)
     return IngestResult(files=ordered, changes=changes, warnings=tuple(_shared_addresses(store, ordered)))
 
 
-def _opened(path: Path, stack: ExitStack) -> Iterator[Found]:
-    """The file, or in its place those of an archive; ``stack`` holds what was unpacked."""
+def _outcomes(reading: Reading, files: Sequence[Found]) -> Iterator[tuple[Found, Outcome]]:
+    """Each file with what came of it, as soon as it is written."""
+    stopped = Event()
+
+    def on_rows(count: int) -> None:
+        if stopped.is_set():
+            raise CancelledError
+        reading.on_rows(count)
+
+    units = in_turn(files, reading.parse)
+    flat = (found for unit in units for found in unit)
+    read = replace(reading, on_rows=on_rows).read
+    with closing(read_ahead(read, flat, depth=AHEAD, stop=stopped.set, discard=Ready.discard)) as ahead:
+        for unit in units:
+            first, *second = [next(ahead) for _ in unit]
+            outcomes = write_pair(first, second[0]) if second else (one.write() for one in [first])
+            yield from zip(unit, outcomes, strict=True)
+
+
+def _seen(store: Store) -> dict[str, SeenFile]:
+    with store.read() as connection:
+        return read_seen(connection)
+
+
+def _opened(path: Path, scratch: Path) -> Iterator[Found]:
+    """The file, or in its place those of an archive, unpacked in ``scratch``."""
     if not is_archive(path.name):
         yield Found(path=path, shown=path)
         return
     try:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmcampaign-")))
+        folder = Path(tempfile.mkdtemp(dir=scratch))
         members = extract(path, folder)
     except (InputError, OSError) as error:
         what = error if isinstance(error, InputError) else InputError(f"It cannot be unpacked: {error.strerror}.")

@@ -1,20 +1,20 @@
-"""One file of an ingest, step by step: its name, its bytes, its header, its rows, then the merge.
+"""One file of an ingest, step by step: its name, its bytes, its header, its rows; then what is to be written.
 
-Each step can refuse the file with a reason; what was refused is logged, and nothing of it enters the tables.
+Each step can refuse the file with a reason; what was refused is logged, and nothing of it enters the tables. A file is
+read without writing anything, so that the next one can be read while this one is written (``Ready``).
 """
 
 import hashlib
 import os
 import shlex
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.edx_csv import (
     GRADE_ERRORS,
     GRADES,
@@ -22,15 +22,14 @@ from mmcampaign.edx_csv import (
     READABLE,
     ROWS,
     UNKNOWN,
-    Chunk,
     ExportName,
-    OptInList,
-    RejectedRow,
     Report,
     count_records,
+    header_text,
     open_odd,
     open_plain,
     parse_name,
+    read_mended,
     sniff_kind,
     term_and_year,
     unpacked,
@@ -39,13 +38,14 @@ from mmcampaign.errors import InputError
 from mmcampaign.model import Course, FileStatus, Program
 from mmcampaign.store.consents import merge_choices
 from mmcampaign.store.engine import Store
-from mmcampaign.store.exports import Changes, as_duplicate, merge_export
+from mmcampaign.store.exports import Changes, Export, as_duplicate, merge_export, merge_first_pair
+from mmcampaign.store.holdback import LossLimit
 from mmcampaign.store.import_log import ImportEntry, find_read, log_import
-from mmcampaign.store.staging import open_staging, staged_grades, staged_profiles
+from mmcampaign.store.seen_files import SeenFile, as_seen, is_settled
+from mmcampaign.store.staging import Staging, open_staging, staged_grades, staged_profiles
+from mmcampaign.store.supplements import find_mended, merge_supplement, standing_in
+from mmcampaign.tally import Tally, count_of_learners
 
-# More bad rows than this, and the file is not what it seems (edX case E22); the details of no more are kept.
-BAD_ROWS, BAD_SHARE, BAD_ROWS_KEPT = 5, 0.01, 10_000
-SHOWN_OF_REFUSED = 100
 NO_STAMP = "When it was exported is not known, and the newest export of a run counts."
 
 
@@ -61,46 +61,91 @@ class Found:
     refused: InputError | None = None
 
 
+Outcome = tuple[ImportEntry, Changes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A file that was read; nothing in the database has changed yet. ``write`` does it, and says what came of it.
+
+    ``export`` has the staged rows of a report; they are gone once it is written or discarded.
+    """
+
+    write: Callable[[], Outcome]
+    export: Export | None = None
+
+    def discard(self) -> None:
+        if self.export is not None:
+            self.export.staging.close()
+
+
+def write_pair(grades: Ready, profile: Ready) -> Iterator[Outcome]:
+    """Write both reports of a run: at once where they are its first, else one after the other."""
+    if grades.export is not None and profile.export is not None:
+        outcomes = merge_first_pair(grades.export, profile.export)
+        if outcomes is not None:
+            grades.discard()
+            profile.discard()
+            yield from outcomes
+            return
+    yield grades.write()
+    yield profile.write()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How the files of one ``ingest`` are read."""
+    """How the files of one ``ingest`` are read; ``scratch`` is a folder for their rows.
+
+    ``at_once`` is set while nothing read before waits to be written. ``under_way`` are the exports that may wait.
+    ``seen`` are files of earlier ingests by path, ``newly_seen`` those to be remembered of this one.
+    """
 
     store: Store
     programs: tuple[Program, ...]
     only_program: str | None
     now: datetime
     on_rows: Callable[[int], None]
+    scratch: Path
+    at_once: bool = False
+    under_way: set[tuple[Any, ...]] = field(default_factory=set)
+    seen: Mapping[str, SeenFile] = field(default_factory=dict)
+    newly_seen: dict[Path, SeenFile] = field(default_factory=dict)
     insist: bool = False
     stated: ExportName | None = None  # what a person has said of the one file there is
-
-    def turn(self, found: Found) -> tuple[str, str, float, str]:
-        """A run's newest export of a kind comes first: an older one must not count for a while. Copies come last."""
-        name = self.parse(found.path)
-        age = -name.exported_at.timestamp() if name.exported_at else 0.0
-        return f"{name.prefix}_{name.run}", name.kind, age, found.path.stem
+    loss: LossLimit = field(default_factory=LossLimit)
 
     def parse(self, path: Path) -> ExportName:
         """What the file's name says, or a person has said in its place; the stamp may still be the name's."""
         name = parse_name(path.name, [course.prefix for program in self.programs for course in program.courses])
-        if self.stated is None:
+        if self.stated is None or name.mends:
             return name
         stamp = self.stated.exported_at or name.exported_at
         refused = NO_STAMP if stamp is None and self.stated.kind != OPT_IN else ""
         return replace(self.stated, exported_at=stamp, refused=refused, asks=bool(refused))
 
-    def read(self, found: Found) -> tuple[ImportEntry, Changes]:
+    def read(self, found: Found) -> Ready:
+        """Look at a file and read its rows, if it has any we need."""
         name = self.parse(found.path)
+        if name.mends and not self.at_once:
+            return self._later(found)  # the export it mends must have been written
         if found.refused:
             name = ExportName(kind="archive", refused=f"{found.refused.what} {found.refused.todo}".strip())
         entry, course = self._entry(found.path, name)
+        if name.mends and name.kind != OPT_IN:
+            entry, course, name = self._as_supplement(entry, name)
         try:
             if self.only_program and entry.program not in (None, self.only_program):
                 entry = replace(entry, reason=f"It belongs to the program {entry.program}.")
-                return entry, Changes()
+                return Ready(write=lambda: (entry, Changes()))
             with found.path.open("rb") as file:
                 return self._read_packed(file, found, entry, name, course)
         except OSError as error:
-            return _refused(entry, f"The file cannot be read: {error.strerror}."), Changes()
+            refused = _refused(entry, f"The file cannot be read: {error.strerror}.")
+            return Ready(write=lambda: (refused, Changes()))
+
+    def _later(self, found: Found) -> Ready:
+        """Read it when everything before it has been written."""
+        return Ready(write=lambda: replace(self, at_once=True).read(found).write())
 
     def _entry(self, path: Path, name: ExportName) -> tuple[ImportEntry, Course | None]:
         owners = ((program, course) for program in self.programs for course in program.courses)
@@ -119,21 +164,45 @@ class Reading:
         )
         return entry, course
 
+    def _as_supplement(self, entry: ImportEntry, name: ExportName) -> tuple[ImportEntry, Course | None, ExportName]:
+        """Mended rows are of the export they came from, whatever else the name says by now."""
+        with self.store.read() as connection:
+            export = find_mended(connection, name.mends, entry.name)
+        if export is None:
+            why = f"The file it mends, whose SHA-256 begins with {name.mends}, was not read yet. Ingest that one first."
+            return entry, None, replace(name, refused=why)
+        course = next((c for program in self.programs for c in program.courses if c.code == export.course), None)
+        if course is None:
+            return entry, None, replace(name, refused=f"No course is configured any more for {export.name}.")
+        same = {key: getattr(export, key) for key in ("kind", "program", "course", "run", "course_instance")}
+        return replace(entry, **same, exported_at=export.exported_at, supplements=export.id), course, name
+
     def _read_packed(
         self, file: BinaryIO, found: Found, entry: ImportEntry, name: ExportName, course: Course | None
-    ) -> tuple[ImportEntry, Changes]:
+    ) -> Ready:
         may_be_csv = found.path.name.lower().endswith((".csv", ".csv.gz"))
         try:
             with unpacked(file) if may_be_csv else nullcontext(file) as plain:
-                entry = replace(entry, sha256=_digest(plain))
+                entry = replace(entry, sha256=self._digest(found, plain, os.fstat(file.fileno())))
                 return self._read_open(plain, found, entry, name, course)
         except InputError as damaged:
             file.seek(0)
             return self._logged(_refused(replace(entry, sha256=_digest(file)), f"{damaged.what} {damaged.todo}"))
 
+    def _digest(self, found: Found, file: BinaryIO, state: os.stat_result) -> str:
+        """The SHA-256 of the bytes, as it is known of a file that nobody has touched since."""
+        path = found.path.absolute()
+        before = self.seen.get(str(path))
+        if before is not None and before == as_seen(state, before.sha256):
+            return before.sha256
+        digest = _digest(file)
+        if is_settled(state) and found.path == found.shown:  # what was unpacked is gone soon
+            self.newly_seen[path] = as_seen(state, digest)
+        return digest
+
     def _read_open(
         self, file: BinaryIO, found: Found, entry: ImportEntry, name: ExportName, course: Course | None
-    ) -> tuple[ImportEntry, Changes]:
+    ) -> Ready:
         if name.refused:
             hint = _how_to_say(found, entry) if name.asks else ""
             return self._logged(_refused(entry, f"{name.refused} {hint}".strip()))
@@ -143,64 +212,110 @@ class Reading:
             twin = find_read(connection, entry)
         if twin is not None:
             return self._logged(as_duplicate(entry, twin))
-        tally = _Tally()
+        same = (entry.sha256, entry.kind, entry.course_instance, entry.exported_at)
+        if same in self.under_way and not self.at_once:
+            return self._later(found)  # its twin may be read or refused
+        self.under_way.add(same)
+        return self._read_rows(file, found, entry, course)
+
+    def _read_rows(self, file: BinaryIO, found: Found, entry: ImportEntry, course: Course | None) -> Ready:
+        tally = Tally()
         try:
             if entry.kind == OPT_IN:
-                return self._merge_choices(file, entry, tally)
+                return self._read_choices(file, entry, tally)
             assert course is not None  # a report of no configured course was refused by its name
-            return self._merge_report(file, entry, course, tally)
+            loss = replace(self.loss, file=_typed(found))
+            return self._read_report(file, entry, Facts(course=course, loss=loss), tally)
         except InputError as refusal:
-            rows = tally.rows if tally.complete else 0
-            shown = tuple(tally.kept[:SHOWN_OF_REFUSED])
-            entry = replace(entry, rows=rows, rejected=rows, rejected_rows=_plain(shown))
-            return self._logged(_refused(entry, f"{refusal.what} {refusal.todo}".strip()))
+            return self._logged(_refused_rows(entry, tally, refusal))
 
-    def _merge_report(
-        self, file: BinaryIO, entry: ImportEntry, course: Course, tally: "_Tally"
-    ) -> tuple[ImportEntry, Changes]:
+    def _read_report(self, file: BinaryIO, entry: ImportEntry, facts: "Facts", tally: Tally) -> Ready:
         """As edX writes it; what is refused like that is looked at once more, for it may be a known odd form."""
+        sift = self._sifted(file, entry)
         try:
             report = open_plain(file, entry.kind, entry.stamp, insist=self.insist)
-            return self._merge(file, report, entry, course, tally)
+            return self._stage(file, sift(report), entry, facts, tally)
         except InputError:
-            odd = open_odd(file, entry.kind, entry.stamp, insist=self.insist)
+            odd = open_odd(file, entry.kind, entry.stamp, insist=self.insist, few=bool(entry.supplements))
             if odd is None:
                 raise
         tally.forget()
-        return self._merge(file, odd, entry, course, tally)
+        return self._stage(file, sift(odd), entry, facts, tally)
 
-    def _merge(
-        self, file: BinaryIO, report: Report, entry: ImportEntry, course: Course, tally: "_Tally"
-    ) -> tuple[ImportEntry, Changes]:
+    def _sifted(self, file: BinaryIO, entry: ImportEntry) -> Callable[[Report], Report]:
+        """Takes learners out of mended rows who stand in the export already; any other report stays as it is."""
+        if not entry.supplements:
+            return lambda report: report
+        mended = read_mended(file, entry.kind, entry.stamp, insist=self.insist)
+        with self.store.read() as connection:
+            standing = standing_in(connection, entry.supplements, mended.learners)
+        return lambda report: replace(report, chunks=mended.sift(report.chunks, standing))
+
+    def _stage(self, file: BinaryIO, report: Report, entry: ImportEntry, facts: "Facts", tally: Tally) -> Ready:
         before = os.fstat(file.fileno())
         table = staged_grades if entry.kind == GRADES else staged_profiles
-        with open_staging(self.store, table, ROWS[entry.kind]) as staging:
+        with ExitStack() as stack:
+            staging = stack.enter_context(open_staging(self.store, table, ROWS[entry.kind], self.scratch))
             for chunk in report.chunks:
                 tally.add(chunk)
                 staging.add(chunk.rows)
                 self.on_rows(len(chunk.rows) + len(chunk.rejected))
-            tally.require_few_rejected()
+            tally.require_few_rejected(mended=bool(entry.supplements))
+            staging.seal()
             _require_unchanged(before, os.fstat(file.fileno()))
-            entry = tally.loaded(entry, report.warnings)
-            term, year = term_and_year(entry.run or "")
-            return merge_export(staging, entry, passing_grade=course.passing_grade, term=term, year=year)
+            loaded = replace(tally.loaded(entry, report.warnings), resaved=report.resaved)
+            if loaded.rejected:
+                loaded = replace(loaded, header=header_text(file))
+            stack.pop_all()  # from here on whoever holds the result closes it
+        return self._staged(staging, loaded, facts, partial(_refused_rows, entry, tally))
 
-    def _merge_choices(self, file: BinaryIO, entry: ImportEntry, tally: "_Tally") -> tuple[ImportEntry, Changes]:
+    def _staged(
+        self, staging: Staging, entry: ImportEntry, facts: "Facts", refused: Callable[[InputError], ImportEntry]
+    ) -> Ready:
+        term, year = term_and_year(entry.run or "")
+        passing_grade = facts.course.passing_grade
+        export = Export(
+            staging=staging, entry=entry, passing_grade=passing_grade, term=term, year=year, loss=facts.loss
+        )
+
+        def write() -> Outcome:
+            try:
+                with staging:
+                    if entry.supplements:
+                        return merge_supplement(staging, entry, passing_grade=passing_grade, term=term, year=year)
+                    return merge_export(export)
+            except InputError as refusal:
+                return self._log(refused(refusal))
+
+        return Ready(write=write, export=export)
+
+    def _read_choices(self, file: BinaryIO, entry: ImportEntry, tally: Tally) -> Ready:
         """The e-mail opt-in list: no export of a run replaces it, the newest choice of each person counts (E49)."""
+        from mmcampaign.edx_csv.optin import OptInList  # noqa: PLC0415  few have such a list, and pandas is slow to load
+
         before = os.fstat(file.fileno())
         listed = OptInList(file)
         for chunk in listed.chunks():
             tally.add(chunk)
             self.on_rows(len(chunk.rows) + len(chunk.rejected))
-        tally.require_few_rejected()
+        tally.require_few_rejected(mended=bool(parse_name(entry.name, ()).mends))
         _require_unchanged(before, os.fstat(file.fileno()))
-        entry = tally.loaded(entry, ())
-        rows = ((one.person, one.choice, one.chosen_at) for one in listed.choices())
-        with self.store.write() as connection:
-            merge_choices(connection, entry, rows, by_id=listed.by_id)
-        return entry, Changes()
+        loaded = tally.loaded(entry, ())
+        if loaded.rejected:
+            loaded = replace(loaded, header=header_text(file))
 
-    def _logged(self, entry: ImportEntry) -> tuple[ImportEntry, Changes]:
+        def write() -> Outcome:
+            rows = ((one.person, one.choice, one.chosen_at) for one in listed.choices())
+            with self.store.write() as connection:
+                merge_choices(connection, loaded, rows, by_id=listed.by_id)
+            return loaded, Changes()
+
+        return Ready(write=write)
+
+    def _logged(self, entry: ImportEntry) -> Ready:
+        return Ready(write=partial(self._log, entry))
+
+    def _log(self, entry: ImportEntry) -> Outcome:
         """The log keeps what was recognised, not every stray file of a folder."""
         if entry.status is not FileStatus.IGNORED or entry.course is not None:
             with self.store.write() as connection:
@@ -208,59 +323,12 @@ class Reading:
         return entry, Changes()
 
 
-@dataclass(kw_only=True)
-class _Tally:
-    """Counts the rows of one file as they are read."""
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a report beside its file."""
 
-    rows: int = 0
-    rejected: int = 0
-    kept: list[RejectedRow] = field(default_factory=list)
-    tracks: Counter[str] = field(default_factory=Counter)
-    complete: bool = False
-
-    def add(self, chunk: Chunk) -> None:
-        self.rows += len(chunk.rows) + len(chunk.rejected)
-        self.rejected += len(chunk.rejected)
-        self.kept.extend(chunk.rejected[: BAD_ROWS_KEPT - len(self.kept)])
-        self.tracks.update(chunk.tracks)
-
-    def forget(self) -> None:
-        """Start again: the file is read in another way."""
-        self.rows, self.rejected, self.complete = 0, 0, False
-        self.kept.clear()
-        self.tracks.clear()
-
-    def loaded(self, entry: ImportEntry, warnings: tuple[str, ...]) -> ImportEntry:
-        return replace(
-            entry,
-            status=FileStatus.LOADED,
-            rows=self.rows,
-            accepted=self.rows - self.rejected,
-            rejected=self.rejected,
-            rejected_rows=_plain(self.kept),
-            warnings=(*warnings, *self.warnings()),
-        )
-
-    def require_few_rejected(self) -> None:
-        """After the last row. Raises InputError where more rows are bad than an export has (edX case E22)."""
-        self.complete = True
-        if self.rejected > min(max(BAD_ROWS, self.rows * BAD_SHARE), BAD_ROWS_KEPT):
-            first = self.kept[0]
-            raise InputError(
-                f"{self.rejected} of {self.rows} rows are not in order, more than an export has; "
-                f"the first is in line {first.line}: {first.reason}",
-                todo="Download the report again from edX.",
-            )
-
-    def warnings(self) -> Iterator[str]:
-        if self.rows == 0:
-            yield "The report lists no learner."
-        for track in sorted(self.tracks.keys() - FREE_TRACKS - PAID_TRACKS):
-            yield f"Unknown enrollment track {track}, of {_learners(self.tracks[track])}: taken as not paid."
-
-
-def _learners(number: int) -> str:
-    return f"{number} learner" + ("" if number == 1 else "s")
+    course: Course
+    loss: LossLimit
 
 
 def _digest(file: Any) -> str:
@@ -309,12 +377,20 @@ def _missing_grades(file: BinaryIO) -> Iterator[str]:
         yield "Grades are missing, of how many learners is not known: the list is damaged."
         return
     if number:
-        yield f"The grades of {_learners(number)} are missing: edX could not grade them."
+        yield f"The grades of {count_of_learners(number)} are missing: edX could not grade them."
+
+
+def _typed(found: Found) -> str:
+    """What to type for the file, or for the archive it is in."""
+    return str(next((path for path in (found.shown, *found.shown.parents) if path.is_file()), found.shown))
 
 
 def _refused(entry: ImportEntry, why: str) -> ImportEntry:
     return replace(entry, status=FileStatus.REFUSED, reason=why, accepted=0)
 
 
-def _plain(rows: Sequence[RejectedRow]) -> tuple[tuple[int, str, str], ...]:
-    return tuple((row.line, row.reason, row.raw) for row in rows)
+def _refused_rows(entry: ImportEntry, tally: Tally, refusal: InputError) -> ImportEntry:
+    """With its rows, where all of them were counted."""
+    rows = tally.rows if tally.complete else 0
+    entry = replace(entry, rows=rows, rejected=rows, rejected_rows=tally.shown())
+    return _refused(entry, f"{refusal.what} {refusal.todo}".strip())

@@ -27,11 +27,12 @@ RIVER = Program(
 
 
 def dump(store: Store) -> dict[str, list[Any]]:
-    """Every table, row by row."""
+    """Every table, row by row; but for what is known of files on this disk."""
     with store.read() as connection:
         return {
             name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
             for name, table in metadata.tables.items()
+            if name != "seen_files"
         }
 
 

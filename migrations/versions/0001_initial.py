@@ -41,6 +41,8 @@ def upgrade() -> None:
         sa.Column("started_at", UTC, nullable=True),
         sa.Column("sent_by", sa.Text(), nullable=True),
         sa.Column("finished_at", UTC, nullable=True),
+        sa.Column("pause_reason", sa.Text(), nullable=True),
+        sa.Column("paused_by", sa.Text(), nullable=True),
         sa.Column("backend", sa.Text(), nullable=True),
         sa.Column("considered", sa.Integer(), nullable=False),
         sa.Column("chosen", sa.Integer(), nullable=False),
@@ -65,9 +67,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("course", "learner_id", name=op.f("pk_completions")),
         sqlite_with_rowid=False,
     )
-    with op.batch_alter_table("completions", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_completions_learner_id"), ["learner_id"], unique=False)
-
+    op.create_table(
+        "enrollment_history",
+        sa.Column("course_instance", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("learner_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("until", UTC, nullable=False),
+        sa.Column("present", sa.Boolean(), nullable=False),
+        sa.Column("grade", sa.Double(), nullable=True),
+        sa.Column("enrollment_track", sa.Text(), nullable=True),
+        sa.Column("verification_status", sa.Text(), nullable=True),
+        sa.Column("certificate_eligible", sa.Text(), nullable=True),
+        sa.Column("certificate_delivered", sa.Text(), nullable=True),
+        sa.Column("certificate_type", sa.Text(), nullable=True),
+        sa.Column("enrollment_status", sa.Text(), nullable=True),
+        sa.Column("profile_track", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("course_instance", "kind", "learner_id", "until", name=op.f("pk_enrollment_history")),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "imports",
         sa.Column("id", ROW_ID, nullable=False),
@@ -85,8 +102,12 @@ def upgrade() -> None:
         sa.Column("rejected", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("warnings", sa.Text(), nullable=False),
+        sa.Column("resaved", sa.Boolean(), nullable=False),
         sa.Column("audit_hidden", sa.Boolean(), nullable=False),
         sa.Column("ingested_at", UTC, nullable=False),
+        sa.Column("header", sa.Text(), nullable=True),
+        sa.Column("supplements", ROW_ID, nullable=True),
+        sa.ForeignKeyConstraint(["supplements"], ["imports.id"], name=op.f("fk_imports_supplements")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_imports")),
         sa.UniqueConstraint("sha256", "name", name=op.f("uq_imports_sha256_name")),
     )
@@ -95,7 +116,7 @@ def upgrade() -> None:
 
     op.create_table(
         "learners",
-        sa.Column("student_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("student_id", ROW_ID, autoincrement=False, nullable=False),
         sa.Column("username", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("email_key", sa.Text(), nullable=False),
@@ -125,6 +146,24 @@ def upgrade() -> None:
         sa.Column("series", sa.Boolean(), nullable=False),
         sa.Column("passing_grade", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("course", name=op.f("pk_program_courses")),
+    )
+    op.create_table(
+        "seen_files",
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("modified_ns", sa.BigInteger(), nullable=False),
+        sa.Column("changed_ns", sa.BigInteger(), nullable=False),
+        sa.Column("inode", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("path", name=op.f("pk_seen_files")),
+    )
+    op.create_table(
+        "send_rates",
+        sa.Column("backend", sa.Text(), nullable=False),
+        sa.Column("free_at", sa.Double(), nullable=False),
+        sa.Column("share", sa.Double(), nullable=False),
+        sa.Column("slowed_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("backend", name=op.f("pk_send_rates")),
     )
     op.create_table(
         "shapes",
@@ -188,10 +227,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("course_instance", "learner_id", name=op.f("pk_course_instancedetails")),
         sqlite_with_rowid=False,
     )
-    with op.batch_alter_table("course_instancedetails", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_course_instancedetails_course"), ["course"], unique=False)
-        batch_op.create_index(batch_op.f("ix_course_instancedetails_learner_id"), ["learner_id"], unique=False)
-
     op.create_table(
         "exclusions",
         sa.Column("id", ROW_ID, nullable=False),
@@ -299,15 +334,13 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_exclusions_campaign_id_reason"))
 
     op.drop_table("exclusions")
-    with op.batch_alter_table("course_instancedetails", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_course_instancedetails_learner_id"))
-        batch_op.drop_index(batch_op.f("ix_course_instancedetails_course"))
-
     op.drop_table("course_instancedetails")
     op.drop_table("consents")
     op.drop_table("address_consents")
     op.drop_table("template_versions")
     op.drop_table("shapes")
+    op.drop_table("send_rates")
+    op.drop_table("seen_files")
     op.drop_table("program_courses")
     op.drop_table("merge_contexts")
     with op.batch_alter_table("learners", schema=None) as batch_op:
@@ -319,9 +352,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_imports_course_instance_kind"))
 
     op.drop_table("imports")
-    with op.batch_alter_table("completions", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_completions_learner_id"))
-
+    op.drop_table("enrollment_history")
     op.drop_table("completions")
     op.drop_table("campaigns")
     op.drop_table("audit_log")

@@ -1,5 +1,6 @@
 """Commands over edX files and what came of them: ingest, imports, report."""
 
+import shlex
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mmcampaign.cli.shell import Json, Program, print_json, print_table, progress, say, shell_of
+from mmcampaign.cli.shell import Json, Program, print_json, print_table, progress, say, shell_of, short
 from mmcampaign.errors import InputError
 
 KINDS = "student_profile_info, grade_report or email_opt_in"
@@ -19,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
         epilog="Examples: mmcampaign ingest ~/Downloads/edx · mmcampaign ingest january.csv --course engy1x "
         "--run 1T2019 --kind grade_report --exported 2019-02-01-0000"
     )(ingest)
-    app.command(epilog="Example: mmcampaign imports --rejected")(imports)
+    app.command(epilog="Examples: mmcampaign imports --rejected · mmcampaign imports --rejected --out to-mend")(imports)
     app.command(epilog="Example: mmcampaign report engy --format xlsx --out engy.xlsx")(report)
 
 
@@ -36,10 +37,15 @@ def ingest(
     exported: Annotated[
         str, typer.Option("--exported", metavar="YYYY-MM-DD-HHMM", help="When a renamed file was exported, in UTC.")
     ] = "",
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="Load exports that were held back for the many learners they lack."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Read edX student profiles, grade reports and e-mail opt-in lists into the database."""
-    from mmcampaign.ingest import Stated
+    from mmcampaign.cli.changes import changes_of
+    from mmcampaign.ingest import LossLimit, Stated
     from mmcampaign.ingest import ingest as run
 
     app = shell_of(ctx).open()
@@ -63,15 +69,18 @@ def ingest(
             only_program=program,
             insist=insist,
             stated=stated,
+            loss=LossLimit(percent=app.settings.ingest.largest_loss_percent, accepted=accept_loss, actor=app.actor),
             now=app.clock(),
             on_rows=on_rows,
         )
     files = [{key: value for key, value in asdict(file).items() if key != "path"} for file in result.files]
     changes = asdict(result.changes)
+    by_course = changes_of(app, result.files)
     if as_json:
-        print_json({"files": files, "changes": changes, "warnings": result.warnings})
+        print_json({"files": files, "changes": changes, "changes_by_course": by_course, "warnings": result.warnings})
     else:
         _print_files(files, changes)
+        _print_changes(by_course)
         for warning in result.warnings:
             say(warning)
     if any(file["status"] == "refused" or file["rejected"] for file in files):
@@ -106,24 +115,43 @@ def _print_files(files: list[dict[str, Any]], changes: dict[str, int]) -> None:
     say(f"Changed: {said or 'nothing'}.")
 
 
+def _print_changes(by_course: list[dict[str, Any]]) -> None:
+    """By course run, what the newest exports changed against those before them."""
+    from mmcampaign.cli.changes import print_changes
+
+    if not by_course:
+        return
+    typer.echo()
+    print_changes(by_course[:LISTED_WHOLE])
+    if len(by_course) > LISTED_WHOLE:
+        say(f"... and {len(by_course) - LISTED_WHOLE} more")
+    say("Next: mmcampaign changes FILE, by the number in the first column, names the learners.")
+
+
 def imports(
     ctx: typer.Context,
     rejected: Annotated[bool, typer.Option("--rejected", help="List refused rows with their reason.")] = False,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the refused rows to this file, as they stand.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write the refused rows of each file there, to be mended."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what was read when, and what was refused.
 
-    To mend refused rows, mend them in the file they come from and ingest that: one export replaces the other whole.
+    Refused rows can be mended: write them to a folder with --out, correct them in a text editor or a spreadsheet, and
+    ingest that folder. Their learners are added to the export they come from; rows left as they are are refused again.
     """
     from mmcampaign.store.imports import list_imports, list_rejected
 
     app = shell_of(ctx).open()
     with app.store.read() as connection:
         read = list_imports(connection)
-        refused = list_rejected(connection) if rejected or csv else []
+        refused = list_rejected(connection) if rejected or csv or out else []
+    mending = _write_refused(app, out) if out else []
     if csv:
         from mmcampaign.pages.safe_csv import write_csv
 
@@ -131,12 +159,27 @@ def imports(
         write_csv(csv, facts, ([row[fact] for fact in facts] for row in refused))
         say(f"{len(refused)} refused rows written to {csv}")
     if as_json:
-        print_json({"imports": read, "rejected": refused})
-    elif rejected:
+        print_json({"imports": read, "rejected": refused, **({"files": mending} if out else {})})
+    elif rejected or out:
         print_table(("file", "line", "reason"), [(r["file"], r["line"], r["reason"]) for r in refused])
     else:
         columns = ("id", "name", "status", "rows", "accepted", "rejected", "exported_at", "reason")
         print_table(columns, [[entry[column] for column in columns] for entry in read])
+
+
+def _write_refused(app: Any, folder: Path) -> list[dict[str, Any]]:
+    """Write the files to be mended, and say what is where."""
+    from mmcampaign.mending import write_refused_rows
+
+    files = write_refused_rows(app.store, folder)
+    for file in files:
+        rows = f"{file.rows:,} refused row{'' if file.rows == 1 else 's'} of {file.source}"
+        say(f"{rows}: {short(file.path)}" if file.written else f"{rows}: left as it is, {short(file.path)}")
+    if files:
+        say(f"Next: mend them there, then: mmcampaign ingest {shlex.quote(short(folder))}")
+    else:
+        say("No file that counts has refused rows.")
+    return [asdict(file) for file in files]
 
 
 def report(

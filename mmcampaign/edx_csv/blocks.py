@@ -1,8 +1,8 @@
 """The bytes of a CSV file as blocks of whole records, each checked before anybody parses it (edx-exports 3).
 
-pandas fills a short row with empty cells and cuts a long one without a word, so cells are counted here: a record ends
-at a line feed outside quotes, and edX quotes every cell that holds a quote, a comma or a line break. One pass, flat in
-memory, and it knows where each record stands, so that a rejected row can be shown with its line number.
+A record ends at a line feed outside quotes, and edX quotes every cell that holds a quote, a comma or a line break.
+One pass, flat in memory, and it knows where each record stands, so that whoever parses a block can be held to its
+number of records, and a rejected row can be shown with its line number.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LONGEST_RECORD = 64 << 20
 BOM = b"\xef\xbb\xbf"
 AGAIN = "Download the report again from edX."
 
-_LF, _COMMA, _QUOTE = 10, 44, 34
+_LF, _CR, _COMMA, _QUOTE = 10, 13, 44, 34
 _FOREIGN = (
     (b"\x1f\x8b", "The file is a compressed copy (gzip), not CSV."),
     (b"PK\x03\x04", "The file is a ZIP archive, or a workbook, not CSV."),
@@ -38,10 +38,44 @@ class Block:
     data: bytes
     first_line: int
     ends: Positions  # where each record's line feed stands in ``data``
+    quotes: Positions
 
     @property
     def records(self) -> int:
         return len(self.ends)
+
+    @property
+    def shortest(self) -> int:
+        """Bytes of the shortest record, its line end included."""
+        return int(np.diff(self.ends, prepend=-1).min())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every quote opens or closes a cell or is doubled, so that all readers agree on where cells end."""
+        octets = np.frombuffer(self.data, np.uint8)
+        opening, closing = self.quotes[0::2], self.quotes[1::2]
+        before = octets[opening[opening > 0] - 1]
+        after = octets[closing + 1]
+        line_ends = closing[after == _CR]
+        return bool(
+            np.isin(before, (_COMMA, _LF, _QUOTE)).all()
+            and np.isin(after, (_COMMA, _CR, _LF, _QUOTE)).all()
+            and (octets[line_ends + 2] == _LF).all()
+        )
+
+    def require_cells(self, cells: int) -> None:
+        """Raise InputError with the line and the numbers for a row longer or shorter than that (E11, E12, E13)."""
+        octets = np.frombuffer(self.data, np.uint8)
+        marks = _outside(np.flatnonzero((octets == _COMMA) | (octets == _LF)), self.quotes)
+        found = np.diff(np.flatnonzero(octets[marks] == _LF), prepend=-1)
+        wrong = np.flatnonzero(found != cells)
+        if len(wrong):
+            first = int(wrong[0])
+            raise InputError(
+                f"Line {self.line(first)} has {found[first]} cells where the header has {cells}: "
+                "which value belongs to which column is not certain.",
+                todo=AGAIN,
+            )
 
     def span(self, record: int) -> tuple[int, int]:
         return (int(self.ends[record - 1]) + 1 if record else 0), int(self.ends[record]) + 1
@@ -83,47 +117,49 @@ def _header_record(file: BinaryIO) -> bytes:
     return header.rstrip(b"\r\n")
 
 
-def split_blocks(file: BinaryIO, *, cells: int, first_line: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
+def split_blocks(file: BinaryIO, *, cells: int | None, first_line: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
     """The rest of the file, in blocks of about ``size`` bytes.
 
-    Raises InputError for a cut-off file (E6), for rows longer or shorter than the header's ``cells`` (E11, E12, E13),
-    and for bytes that are no UTF-8.
+    Raises InputError for a cut-off file (E6), for bytes that are no UTF-8, and for rows longer or shorter than the
+    header's ``cells``; None leaves these to the caller.
     """
     rest, line = b"", first_line
     while piece := file.read(size):
         data = rest + piece
-        marks, ends = _marks(data)
+        ends, quotes = _ends(data)
         if not len(ends):
             rest = data
             if len(rest) > LONGEST_RECORD:
                 raise InputError("A quote is opened and never closed.", todo=AGAIN)
             continue
-        cut = int(marks[ends[-1]]) + 1
-        block = Block(data=data[:cut], first_line=line, ends=marks[ends])
+        cut = int(ends[-1]) + 1
+        block = Block(data=data[:cut], first_line=line, ends=ends, quotes=quotes[: np.searchsorted(quotes, cut)])
         _require_text(block)
-        _require_cells(block, ends, cells)
+        if cells is not None:
+            block.require_cells(cells)
         yield block
         rest, line = data[cut:], line + block.data.count(b"\n")
     if rest:
         raise InputError(f"The file is cut off in its last row, which starts in line {line}.", todo=AGAIN)
 
 
-def _marks(data: bytes) -> tuple[Positions, Positions]:
-    """Where commas and line feeds stand outside quotes, and which of these are line feeds.
-
-    A place is inside when an odd number of quotes stands before it; a doubled quote flips twice.
-    """
+def _ends(data: bytes) -> tuple[Positions, Positions]:
+    """Where line feeds stand outside quotes, and where quotes stand."""
     octets = np.frombuffer(data, np.uint8)
-    marks = np.flatnonzero((octets == _COMMA) | (octets == _LF))
     quotes = np.flatnonzero(octets == _QUOTE)
-    if len(quotes):
-        marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
-    return marks, np.flatnonzero(octets[marks] == _LF)
+    return _outside(np.flatnonzero(octets == _LF), quotes), quotes
+
+
+def _outside(marks: Positions, quotes: Positions) -> Positions:
+    """A place is inside when an odd number of quotes stands before it; a doubled quote flips twice."""
+    return marks[np.searchsorted(quotes, marks) % 2 == 0] if len(quotes) else marks
 
 
 def _require_text(block: Block) -> None:
     if b"\0" in block.data:
         raise InputError("The file holds zero bytes: it is damaged, or no CSV.", todo=AGAIN)
+    if block.data.isascii():
+        return
     try:
         block.data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -131,16 +167,3 @@ def _require_text(block: Block) -> None:
         raise InputError(
             f"Line {line} is not UTF-8: the file was probably saved by a spreadsheet.", todo=AGAIN
         ) from error
-
-
-def _require_cells(block: Block, ends: Positions, cells: int) -> None:
-    """``ends`` are the places of the line feeds among all marks, so that their distance is a record's cells."""
-    found = np.diff(ends, prepend=-1)
-    wrong = np.flatnonzero(found != cells)
-    if len(wrong):
-        first = int(wrong[0])
-        raise InputError(
-            f"Line {block.line(first)} has {found[first]} cells where the header has {cells}: "
-            "which value belongs to which column is not certain.",
-            todo=AGAIN,
-        )

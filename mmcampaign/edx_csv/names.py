@@ -6,7 +6,7 @@ course prefixes count, and what follows up to the kind is the run, an opaque str
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
@@ -17,6 +17,7 @@ OPT_IN = "email_opt_in"
 UNKNOWN = "unknown"
 REPORTS = frozenset({PROFILE, GRADES})
 READABLE = REPORTS | {OPT_IN}
+DIGITS = 8  # of a SHA-256, in the names of files of mended rows
 
 # Longest first: `grade_report` also ends other kinds (E1).
 _KINDS = (
@@ -31,6 +32,9 @@ _EXPORT = re.compile(
 _OPT_IN_LIST = re.compile(r".+-email_opt_in-.+-analytics.*\.csv(\.gz)?", re.IGNORECASE)
 _COPY_TAIL = re.compile(r"( \(\d+\)| - Copy( \(\d+\))?|-\d{1,2})")
 _CLASH_TAIL = re.compile(r"_[A-Za-z0-9]{7}( \(\d+\))?")
+_MENDED = re.compile(
+    rf"(?P<stem>.+)\.mended-(?P<digest>[0-9a-f]{{{DIGITS}}})(?![0-9a-f]).*?(?P<type>\.csv(\.gz)?)", re.IGNORECASE
+)
 _MAYBE_REPORT = re.compile(rf"({PROFILE}|{GRADES})_{_STAMP}")
 
 
@@ -39,7 +43,8 @@ class ExportName:
     """What a file's name says. ``ignored`` or ``refused`` is the reason for not reading it, if there is one.
 
     ``prefix`` is the configured course prefix that fits, ``exported_at`` the stamp: minutes, UTC. ``asks``: a person
-    who knows what the file is can say so.
+    who knows what the file is can say so. ``mends`` is the beginning of the SHA-256 of the file whose refused rows
+    these are, mended: whatever the rest of the name says, they belong to that file's export.
     """
 
     kind: str
@@ -49,6 +54,7 @@ class ExportName:
     ignored: str = ""
     refused: str = ""
     asks: bool = False
+    mends: str = ""
 
 
 def parse_name(name: str, prefixes: Collection[str]) -> ExportName:
@@ -57,6 +63,9 @@ def parse_name(name: str, prefixes: Collection[str]) -> ExportName:
     A name that would have to be guessed at is refused: a report of a course not configured (E10), or one that a person
     renamed (edx-exports 2.4).
     """
+    if mended := _MENDED.fullmatch(name):
+        original = parse_name(mended["stem"] + mended["type"], prefixes)
+        return replace(original, ignored="", refused="", asks=False, mends=mended["digest"].lower())
     found = _EXPORT.fullmatch(name)
     if found is None:
         return _other_name(name)
@@ -84,6 +93,17 @@ def _unquoted(front: str) -> str:
         return front
     key = re.sub(r"[+/ ]", "_", unquote(front).removeprefix("course-v1:"))
     return re.sub(r"[^\w.-]", "", key)
+
+
+def mended_name(name: str, sha256: str, number: int = 1) -> str:
+    """The name for the refused rows of a file, which ``parse_name`` knows again.
+
+    ``sha256`` is that of the export itself; ``number`` counts the files of its rows, for mended rows may be refused
+    once more.
+    """
+    mended = _MENDED.fullmatch(name)
+    stem = mended["stem"] if mended else re.sub(r"(?i)\.csv(\.gz)?$", "", name)
+    return f"{stem}.mended-{sha256[:DIGITS]}{f'-{number}' if number > 1 else ''}.csv"
 
 
 def is_archive(name: str) -> bool:

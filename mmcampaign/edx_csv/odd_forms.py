@@ -87,22 +87,27 @@ def _hundredth(percent: str) -> str:
     return f"{Decimal(percent.replace(',', '.')) / 100:f}"
 
 
-def find_odd_form(file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool = False) -> OddForm | None:
+def find_odd_form(
+    file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool = False, few: bool = False
+) -> OddForm | None:
     """The form of a file that was refused as it stands, or None where it is in no form that we know for certain.
+
+    ``few``: some rows of a report, mended. They say too little of how the file as a whole was treated, and those that
+    are bad are rejected one by one.
 
     Raises InputError for a form that is known but has lost what we need: ids that are no plain integers any more,
     grades that cannot be (E8), no completion (E18).
     """
-    form = _written(file, kind, exported_at, insist)
+    form = written_form(file, kind, exported_at, insist=insist)
     if form is None:
         return None
     try:
-        return _judged(file, form, exported_at)
+        return _judged(file, form, exported_at, few=few)
     except (csv.Error, UnicodeError):
         return None
 
 
-def _written(file: BinaryIO, kind: str, exported_at: datetime, insist: bool) -> OddForm | None:
+def written_form(file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool = False) -> OddForm | None:
     """Encoding, delimiter and header; None when no combination gives the header of that kind."""
     encoding = _encoding(file)
     if encoding is None:
@@ -146,7 +151,7 @@ def _encoding(file: BinaryIO) -> str | None:
     return None if letters or head == BOM else "cp1252"
 
 
-def _judged(file: BinaryIO, form: OddForm, exported_at: datetime) -> OddForm | None:
+def _judged(file: BinaryIO, form: OddForm, exported_at: datetime, *, few: bool) -> OddForm | None:
     """Read every row once: the same number of cells in each, and for a spreadsheet's copy ids and grades undamaged."""
     widths, percent_signs, check = set(), False, _Plausible()
     place = form.places()
@@ -165,7 +170,7 @@ def _judged(file: BinaryIO, form: OddForm, exported_at: datetime) -> OddForm | N
         known = not spreadsheet and not form.percent and _is_known_fault(form.layout, surplus, exported_at)
         return _warned(replace(form, surplus=surplus), "") if known else None
     if spreadsheet or form.percent:
-        check.require(spreadsheet=spreadsheet, percent=percent_signs or form.percent)
+        check.require(spreadsheet=spreadsheet and not few, percent=percent_signs or form.percent)
         return _warned(form, "grades as 65%" if percent_signs else "")
     return None
 

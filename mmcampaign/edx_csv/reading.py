@@ -21,10 +21,11 @@ NO_ADDRESS = "The row is shifted: its second cell is no address."
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A report whose rows have not been read yet."""
+    """A report whose rows have not been read yet. ``resaved``: it is a copy that a spreadsheet has saved (E8)."""
 
     warnings: tuple[str, ...]
     chunks: Iterator[Chunk]
+    resaved: bool = False
 
 
 def open_plain(file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool = False) -> Report:
@@ -35,12 +36,18 @@ def open_plain(file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool
     return Report(warnings=layout.warnings, chunks=read_rows(file, layout, exported_at))
 
 
-def open_odd(file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool = False) -> Report | None:
-    """A report that was refused plainly, in one of the odd forms known for certain; None when it is in none."""
-    form = find_odd_form(file, kind, exported_at, insist=insist)
+def open_odd(
+    file: BinaryIO, kind: str, exported_at: datetime, *, insist: bool = False, few: bool = False
+) -> Report | None:
+    """A report that was refused plainly, in one of the odd forms known for certain; None when it is in none.
+
+    ``few``: the file holds some rows of a report, mended.
+    """
+    form = find_odd_form(file, kind, exported_at, insist=insist, few=few)
     if form is None:
         return None
-    return Report(warnings=form.layout.warnings, chunks=_odd_rows(file, form, exported_at))
+    rows = _odd_rows(file, form, exported_at)
+    return Report(warnings=form.layout.warnings, chunks=rows, resaved=not form.surplus)
 
 
 def _odd_rows(file: BinaryIO, form: OddForm, exported_at: datetime) -> Iterator[Chunk]:

@@ -1,19 +1,20 @@
 """The rows of a report as typed Arrow tables: every value checked, rejects with line and reason (E14, E22).
 
-pandas reads the chosen columns as text and types nothing: ``NA``, ``null`` and ``00123`` stay what they are (E27).
+Arrow reads the chosen columns as text and types nothing: ``NA``, ``null`` and ``00123`` stay what they are (E27,
+docs/decisions/0009-how-ingest-is-fast.md).
 """
 
-import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 
-from mmcampaign.edx_csv.blocks import AGAIN, Block, split_blocks
+from mmcampaign.edx_csv.blocks import AGAIN, BOM, Block, split_blocks
 from mmcampaign.edx_csv.header import Layout
 from mmcampaign.edx_csv.names import GRADES, PROFILE
 from mmcampaign.errors import InputError
@@ -73,80 +74,109 @@ class Chunk:
 
 def read_rows(file: BinaryIO, layout: Layout, exported_at: datetime) -> Iterator[Chunk]:
     """The rows after the header, in chunks. Raises InputError for a file that must be refused as a whole."""
-    for block in split_blocks(file, cells=layout.cells, first_line=layout.header_lines + 1):
-        frame = _parse(block, layout)
-        problems = _problems(frame)
-        rows = _typed(frame if problems is None else frame[problems == ""], layout.kind, exported_at)
+    for block in split_blocks(file, cells=None, first_line=layout.header_lines + 1):
+        cells = _parse(block, layout)
+        problems = _problems(cells)
+        if problems:
+            sound = pc.invert(pc.is_in(pa.array(range(len(cells))), pa.array(list(problems), pa.int64())))
+            cells = cells.filter(sound)
         yield Chunk(
-            rows=rows,
-            rejected=() if problems is None else _rejected(block, problems),
-            tracks=_tracks(rows[_TRACK[layout.kind]]),
+            rows=_typed(cells, layout.kind, exported_at),
+            rejected=_rejected(block, problems),
+            tracks=_tracks(cells, layout.kind),
         )
 
 
-def _parse(block: Block, layout: Layout) -> pd.DataFrame:
-    chosen = sorted(layout.columns.items(), key=lambda column: column[1])
+def _parse(block: Block, layout: Layout) -> pa.Table:
+    """The chosen columns as text. Raises InputError unless Arrow finds the block's records, each of its length."""
+    if not block.is_plain or block.shortest < layout.cells:  # Arrow takes an empty line for a row
+        block.require_cells(layout.cells)
+    names = [str(place) for place in range(layout.cells)]
+    for name, place in layout.columns.items():
+        names[place] = name
+    # Arrow drops a byte order mark at the start of what it reads; in the middle of a file it is part of a cell.
+    first = b"," * (layout.cells - 1) + b"\n" if block.data.startswith(BOM) else b""
     try:
-        frame = pd.read_csv(
-            io.BytesIO(block.data),
-            header=None,
-            names=[name for name, _ in chosen],
-            usecols=[place for _, place in chosen],
-            dtype=str,  # a category would be typed by its values after all
-            na_filter=False,
-            index_col=False,
-            skip_blank_lines=False,
-            engine="c",
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(first + block.data if first else block.data),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=names, block_size=len(first) + len(block.data) + 1, use_threads=False
+            ),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=list(layout.columns),
+                column_types=dict.fromkeys(layout.columns, pa.string()),
+                strings_can_be_null=False,
+                quoted_strings_can_be_null=False,
+                check_utf8=False,  # the block is known to be UTF-8
+            ),
         )
-    except ValueError as error:  # ParserError among others
+    except pa.ArrowInvalid as error:
+        block.require_cells(layout.cells)
         raise _unreadable(block) from error
-    if len(frame) != block.records:
+    table = table.slice(1 if first else 0)
+    if len(table) != block.records:
         raise _unreadable(block)
-    return frame
+    return table
 
 
 def _unreadable(block: Block) -> InputError:
     return InputError(f"A stray quote or line break stands in line {block.first_line} or after it.", todo=AGAIN)
 
 
-def _problems(frame: pd.DataFrame) -> "pd.Series[str] | None":
-    """What is wrong with each row, empty for nothing; None when every row is in order."""
-    found = [(~_matches(frame["student_id"], _ID), "The learner's id is not a whole number.")]
-    found += [(~_matches(frame[name], rule, few=True), why) for name, (rule, why) in _PATTERNS.items() if name in frame]
-    problems = None
-    for wrong, why in found:
-        if wrong.any():
-            problems = pd.Series("", index=frame.index, dtype=object) if problems is None else problems
-            problems[wrong & (problems == "")] = why
-    return problems
+def _problems(cells: pa.Table) -> dict[int, str]:
+    """What is wrong, by the number of the row; the first problem of each."""
+    found: dict[int, str] = {}
+    sound = pc.match_substring_regex(cells["student_id"], f"^{_ID}$")
+    for place in _places(pc.invert(sound)):
+        found[place] = "The learner's id is not a whole number."
+    for name, (rule, why) in _PATTERNS.items():
+        if name in cells.column_names:
+            for place in _places(_breaks(cells[name], rule)):
+                found.setdefault(place, why)
+    return dict(sorted(found.items()))
 
 
-def _matches(values: "pd.Series[str]", rule: str, *, few: bool = False) -> "pd.Series[bool]":
-    """Whether each value matches; where few different ones occur, each is looked at once."""
-    if few:
-        different = pd.Series(values.unique())
-        return values.isin(different[different.str.fullmatch(rule)])
-    return values.str.fullmatch(rule)
+def _breaks(values: pa.ChunkedArray, rule: str) -> pa.ChunkedArray:
+    """Which values break the rule; of few different ones, so that each is looked at once."""
+    wrong = [value for value in values.unique().to_pylist() if not re.fullmatch(rule, value)]
+    return pc.is_in(values, pa.array(wrong, pa.string()))
 
 
-def _rejected(block: Block, problems: "pd.Series[str]") -> tuple[RejectedRow, ...]:
-    places = (problems != "").to_numpy().nonzero()[0].tolist()
+def _places(which: pa.ChunkedArray) -> list[int]:
+    places: list[int] = pc.indices_nonzero(which).to_pylist()
+    return places
+
+
+def _rejected(block: Block, problems: Mapping[int, str]) -> tuple[RejectedRow, ...]:
     return tuple(
-        RejectedRow(line=block.line(place), reason=problems.iloc[place], raw=block.raw(place)) for place in places
+        RejectedRow(line=block.line(place), reason=why, raw=block.raw(place)) for place, why in problems.items()
     )
 
 
-def _tracks(column: pa.ChunkedArray) -> Mapping[str, int]:
-    counts = pc.value_counts(column.drop_null()).to_pylist()
-    return {count["values"]: count["counts"] for count in counts}
+def _tracks(cells: pa.Table, kind: str) -> Mapping[str, int]:
+    if _TRACK[kind] not in cells.column_names:
+        return {}
+    counts = pc.value_counts(cells[_TRACK[kind]]).to_pylist()
+    return {count["values"]: count["counts"] for count in counts if count["values"] not in _NULLS.get(_TRACK[kind], ())}
 
 
-def _typed(frame: pd.DataFrame, kind: str, exported_at: datetime) -> pa.Table:
-    known = frame.assign(email_key=frame["email"].str.casefold())
-    if kind == GRADES and exported_at < _UNMARKED_UNENROLLED_SINCE and "enrollment_status" not in known:
-        known["enrollment_status"] = "enrolled"  # only active enrollments were listed then (E17)
-    table = pa.Table.from_pandas(known, preserve_index=False)
-    return pa.table([_column(table, field) for field in ROWS[kind]], schema=ROWS[kind])
+def _typed(cells: pa.Table, kind: str, exported_at: datetime) -> pa.Table:
+    known = cells.append_column("email_key", _casefolded(cells["email"]))
+    if kind == GRADES and exported_at < _UNMARKED_UNENROLLED_SINCE and "enrollment_status" not in known.column_names:
+        # Only active enrollments were listed then (E17).
+        known = known.append_column("enrollment_status", pa.array(["enrolled"] * len(cells), pa.string()))
+    return pa.table([_column(known, field) for field in ROWS[kind]], schema=ROWS[kind])
+
+
+def _casefolded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Of ASCII, lower case is the same."""
+    foreign = pc.invert(pc.string_is_ascii(values))
+    lower = pc.ascii_lower(values)
+    if not pc.any(foreign).as_py():
+        return lower
+    folded = pa.array([value.casefold() for value in values.filter(foreign).to_pylist()], pa.string())
+    return pc.replace_with_mask(lower.combine_chunks(), foreign.combine_chunks(), folded)
 
 
 def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:

@@ -28,6 +28,7 @@ from sqlalchemy import (
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS, RANK, passed_mark
 from mmcampaign.model import Status
 from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.runs import of_courses
 from mmcampaign.store.tables import completions, course_instancedetails
 
 _details = course_instancedetails.c
@@ -73,7 +74,7 @@ def recompute_status(connection: Connection, course: str, passing_grade: float) 
     grade, track = _details.grade, _details.enrollment_track
     connection.execute(
         update(course_instancedetails)
-        .where(_details.course == course)
+        .where(of_courses([course]))
         .values(
             status=status_in_sql(
                 grade=grade,
@@ -131,7 +132,7 @@ def rebuild_completions(connection: Connection, course: str, rows: ColumnElement
 def rebuild_course(connection: Connection, course: str) -> None:
     """Derive every completion of a course from nothing."""
     connection.execute(delete(completions).where(completions.c.course == course))
-    note_learners(connection, _details.course == course)
+    note_learners(connection, of_courses([course]))
     _rebuild_noted(connection, course)
     _temporary.drop_all(connection, checkfirst=False)
 
@@ -179,7 +180,7 @@ def _best(course: str) -> Select[Any]:
     runs = (
         select(_details.course, _details.learner_id, _details.status, _details.enrollment_track, place)
         .add_columns(_details.course_instance)
-        .where(_details.course == course, _details.learner_id.in_(select(_touched.c.learner_id)))
+        .where(of_courses([course]), _details.learner_id.in_(select(_touched.c.learner_id)))
         .subquery()
     )
     passed = case({status.value: passed_mark(status) for status in Status}, value=runs.c.status)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, select
 
-from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.dialect import insert_into, one_of
 from mmcampaign.store.import_log import ImportEntry, log_import
 from mmcampaign.store.tables import address_consents, consents, imports
 
@@ -84,8 +84,8 @@ def choices_of(connection: Connection, people: Mapping[int, str]) -> dict[int, s
 
 def _read(connection: Connection, table: Table, people: list[Any]) -> dict[Any, Any]:
     person = next(iter(table.primary_key.columns))
-    rows = connection.execute(select(person, table.c.choice, table.c.chosen_at).where(person.in_(people)))
-    return {row[0]: row for row in rows}
+    query = select(person, table.c.choice, table.c.chosen_at).where(one_of(connection, person, people))
+    return {row[0]: row for row in connection.execute(query)}
 
 
 def _standing(row: Any) -> tuple[bool, float, bool]:

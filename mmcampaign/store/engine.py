@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from mmcampaign.errors import ConfigError, UnavailableError
 from mmcampaign.resources import resource
+from mmcampaign.store import queue
+from mmcampaign.store.lookup import build_lookup, drop_lookup, has_learners, lacks_lookup
 
 LOCK_WAIT_SECONDS = 15.0
 PATIENT_SECONDS = 300.0  # for what must not be lost: the record of mail that has gone out
+# The page size holds for a new file only: tables that are filled out of order are written in fewer pieces.
+_PRAGMAS = ("page_size = 8192", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON")
 
 
 class Store:
@@ -36,13 +40,14 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self, *, patient: bool = False) -> Iterator[Connection]:
+    def write(self, *, patient: bool = False, wait: float | None = None) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back when anything is raised.
 
         Raises UnavailableError when the database stays locked for longer than LOCK_WAIT_SECONDS; a patient one waits
-        for PATIENT_SECONDS.
+        for PATIENT_SECONDS. ``wait`` is another number of seconds.
         """
-        with explained(self), self._writer.execution_options(patient=patient).begin() as connection:
+        options = {"patient": patient, "wait": wait}
+        with explained(self), self._writer.execution_options(**options).begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -54,7 +59,7 @@ def explained(store: Store) -> Iterator[None]:
     """Turn the database's own troubles (locked, full, gone) into a sentence; other errors pass."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InterfaceError) as error:
         raise _trouble(error, store) from error
 
 
@@ -73,7 +78,7 @@ def _trouble(error: DBAPIError, store: Store) -> Exception:
         return UnavailableError(
             f"The database {where} cannot be written to.", unchanged=unchanged, todo="Check the file's permissions."
         )
-    if store.dialect == "sqlite" and "no such" in reason:
+    if store.dialect == "sqlite" and ("no such" in reason or isinstance(error, InterfaceError)):
         return error
     return UnavailableError(
         f"The database {where} does not answer: {reason}.", unchanged=unchanged, todo="Check it, then run it again."
@@ -93,16 +98,47 @@ def open_store(url: str) -> Store:
             upgrade(store)
         else:
             require_current(store)
+            complete_lookup(store)
     except BaseException:
         store.close()
         raise
     return store
 
 
+def complete_lookup(store: Store) -> None:
+    """Build what a first load that was killed has left out (``lookup.py``); while one is under way, it will do so."""
+    if store.dialect != "sqlite":
+        return
+    with store.read() as connection:
+        complete = not lacks_lookup(connection)
+    if not complete:
+        with suppress(UnavailableError), store.write(wait=0) as connection:
+            build_lookup(connection)
+
+
+@contextmanager
+def without_lookup(store: Store) -> Iterator[None]:
+    """A load of learners; if there are none yet, the indexes of them are built after it."""
+    with store.read() as connection:
+        fill = store.dialect == "sqlite" and not has_learners(connection)
+    if not fill:
+        yield
+        return
+    with store.write() as connection:
+        drop_lookup(connection)
+    try:
+        yield
+    finally:
+        with store.write() as connection:
+            connection.exec_driver_sql("PRAGMA cache_size = -16384")  # the sorter takes as much again
+            build_lookup(connection)
+
+
 def connect(url: str) -> Store:
     """A Store whose schema nobody has looked at yet. Raises ConfigError for a URL that means nothing."""
     try:
-        engine = create_engine(url)
+        # A connection that died with the server is noticed before it is used.
+        engine = create_engine(url, pool_pre_ping=url.startswith("postgresql"))
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigError(
             f"database.url is not a database address: {error}",
@@ -122,14 +158,16 @@ def connect(url: str) -> Store:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    seconds = PATIENT_SECONDS if options.get("patient") else LOCK_WAIT_SECONDS
+    seconds = options.get("wait")
+    if seconds is None:
+        seconds = PATIENT_SECONDS if options.get("patient") else LOCK_WAIT_SECONDS
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
@@ -148,17 +186,25 @@ def upgrade(store: Store) -> str:
         # env.py gets the open connection, so no URL is interpolated into a configuration anywhere.
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if store.dialect == "postgresql":
+            queue.install(connection)
     return head_revision()
 
 
 def require_current(store: Store) -> None:
     """Raise UnavailableError unless the schema is the one this program was written for."""
-    found, wanted = current_revision(store), head_revision()
-    if found == wanted:
+    if is_current(store):
         return
+    found, wanted = current_revision(store), head_revision()
     if found is None:
         raise UnavailableError(
             "The database has no mmcampaign tables yet.", unchanged="Nothing was changed.", todo="mmcampaign db upgrade"
+        )
+    if found == wanted:
+        raise UnavailableError(
+            "The database has the work queue of another version.",
+            unchanged="Nothing was changed.",
+            todo="Stop the workers, then run: mmcampaign db upgrade",
         )
     if found > wanted:
         raise UnavailableError(
@@ -171,6 +217,16 @@ def require_current(store: Store) -> None:
         unchanged="Nothing was changed.",
         todo="Back it up, then run: mmcampaign db upgrade",
     )
+
+
+def is_current(store: Store) -> bool:
+    """Whether the tables, and on PostgreSQL those of the workers' queue, are the ones this program was written for."""
+    if current_revision(store) != head_revision():
+        return False
+    if store.dialect != "postgresql":
+        return True
+    with store.read() as connection:
+        return queue.is_current(connection)
 
 
 def current_revision(store: Store) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Integer,
     Table,
     Text,
@@ -29,6 +30,7 @@ from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.model import Status
 from mmcampaign.store.completion import audit_passed_in_sql, status_in_sql
 from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.staging import staged_grades, staged_profiles
 from mmcampaign.store.tables import course_instancedetails
 
 _details = course_instancedetails.c
@@ -77,27 +79,48 @@ def replace_grades(connection: Connection, staged: Table, run: Run) -> RunChange
         .values(emptied)
     )
     vanished = connection.execute(delete(course_instancedetails).where(gone, _details.profile_import_id.is_(None)))
-    _upsert_grades(connection, staged, run)
+    add_grades(connection, staged, run)
     return RunChanges(upgraded=upgraded, vanished=vanished.rowcount)
 
 
-def _upsert_grades(connection: Connection, staged: Table, run: Run) -> None:
-    grade, track = staged.c.grade, staged.c.enrollment_track
-    status = status_in_sql(
-        grade=grade,
-        track=track,
-        eligible=staged.c.certificate_eligible,
-        delivered=staged.c.certificate_delivered,
-        passing_grade=literal(run.passing_grade),
-    )
-    columns = {
-        **{name: staged.c[name] for name in _GRADE_COLUMNS},
-        "audit_passed": audit_passed_in_sql(grade=grade, track=track, passing_grade=literal(run.passing_grade)),
-        "status": status,
-        "import_id": literal(run.import_id),
-    }
+def add_grades(connection: Connection, staged: Table, run: Run) -> None:
+    """Bring the staged rows into the grade report of the run; learners who are not staged stay as they are."""
+    columns = _of_grades(staged, run)
     insert = _insert(connection, staged, run, columns)
     connection.execute(_on_conflict(insert, {name: insert.excluded[name] for name in columns}))
+
+
+def _of_grades(staged: Table, run: Run) -> dict[str, Any]:
+    """The columns that a row of a grade report fills."""
+    grade, track, cut = staged.c.grade, staged.c.enrollment_track, literal(run.passing_grade)
+    return {
+        **{name: staged.c[name] for name in _GRADE_COLUMNS},
+        "audit_passed": audit_passed_in_sql(grade=grade, track=track, passing_grade=cut),
+        "status": status_in_sql(
+            grade=grade,
+            track=track,
+            eligible=staged.c.certificate_eligible,
+            delivered=staged.c.certificate_delivered,
+            passing_grade=cut,
+        ),
+        "import_id": literal(run.import_id),
+    }
+
+
+def add_first_pair(connection: Connection, run: Run, profile_import_id: int) -> None:
+    """The staged grade report and profile of a run that has no rows yet; ``run.import_id`` is the former's."""
+    same = staged_profiles.c.student_id == staged_grades.c.student_id
+    enrolled = staged_profiles.c.student_id.is_not(None)
+    columns = _of_grades(staged_grades, run)
+    columns |= {
+        "profile_track": staged_profiles.c.profile_track,
+        "profile_import_id": case((enrolled, literal(profile_import_id))),
+    }
+    joined = staged_grades.outerjoin(staged_profiles, same)
+    connection.execute(_insert(connection, staged_grades, run, columns, source=joined))
+    columns = _of_profile(staged_profiles, profile_import_id)
+    ungraded = ~exists(select(staged_grades.c.student_id).where(same))
+    connection.execute(_insert(connection, staged_profiles, run, columns, where=ungraded))
 
 
 def replace_profiles(connection: Connection, staged: Table, run: Run) -> RunChanges:
@@ -110,19 +133,29 @@ def replace_profiles(connection: Connection, staged: Table, run: Run) -> RunChan
         .values(profile_track=None, profile_import_id=None)
     )
     vanished = connection.execute(delete(course_instancedetails).where(gone, _details.import_id.is_(None)))
-    columns = {
-        "enrollment_track": staged.c.profile_track,
-        "profile_track": staged.c.profile_track,
-        "status": literal(Status.GRADE_UNKNOWN.value),
-        "audit_passed": false(),
-        "profile_import_id": literal(run.import_id),
-    }
+    add_profiles(connection, staged, run)
+    return RunChanges(upgraded=upgraded, vanished=vanished.rowcount)
+
+
+def add_profiles(connection: Connection, staged: Table, run: Run) -> None:
+    """Bring the staged rows into the profile of the run; learners who are not staged stay as they are."""
+    columns = _of_profile(staged, run.import_id)
     insert = _insert(connection, staged, run, columns)
     of_grades = _details.import_id.is_not(None)
     track = case((of_grades, _details.enrollment_track), else_=insert.excluded.profile_track)
     kept = {name: insert.excluded[name] for name in ("profile_track", "profile_import_id")}
     connection.execute(_on_conflict(insert, {**kept, "enrollment_track": track}))
-    return RunChanges(upgraded=upgraded, vanished=vanished.rowcount)
+
+
+def _of_profile(staged: Table, import_id: int) -> dict[str, Any]:
+    """The columns that a row of a profile fills."""
+    return {
+        "enrollment_track": staged.c.profile_track,
+        "profile_track": staged.c.profile_track,
+        "status": literal(Status.GRADE_UNKNOWN.value),
+        "audit_passed": false(),
+        "profile_import_id": literal(import_id),
+    }
 
 
 def _is_staged(staged: Table) -> ColumnElement[bool]:
@@ -138,8 +171,16 @@ def _count_upgraded(
     return int(connection.execute(select(func.count()).select_from(joined).where(moved, which)).scalar_one())
 
 
-def _insert(connection: Connection, staged: Table, run: Run, columns: dict[str, Any]) -> Any:
-    """The staged rows by learner, which is the order of the table's key."""
+def _insert(
+    connection: Connection,
+    staged: Table,
+    run: Run,
+    columns: dict[str, Any],
+    *,
+    source: FromClause | None = None,
+    where: ColumnElement[bool] | None = None,
+) -> Any:
+    """The staged rows by learner, which is the order of the table's key; SQLite wants a WHERE before ON CONFLICT."""
     of_run = {
         "course_instance": literal(run.course_instance),
         "learner_id": staged.c.student_id,
@@ -149,7 +190,8 @@ def _insert(connection: Connection, staged: Table, run: Run, columns: dict[str, 
         "year": literal(run.year, Integer()),
     }
     every = {**of_run, **columns}
-    rows = select(*every.values()).where(literal(True)).order_by(staged.c.student_id)
+    rows = select(*every.values()).select_from(staged if source is None else source)
+    rows = rows.where(true() if where is None else where).order_by(staged.c.student_id)
     return insert_into(connection, course_instancedetails).from_select(list(every), rows)
 
 

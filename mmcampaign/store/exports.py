@@ -1,14 +1,15 @@
 """One export merged in one transaction: rows, log, the older export it replaces, completions."""
 
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy import Connection, and_
 
 from mmcampaign.model import FileStatus
 from mmcampaign.store.completion import note_learners, rebuild_completions
-from mmcampaign.store.enrollments import Run, audit_is_hidden, replace_grades, replace_profiles
+from mmcampaign.store.enrollment_history import record_history
+from mmcampaign.store.enrollments import Run, add_first_pair, audit_is_hidden, replace_grades, replace_profiles
+from mmcampaign.store.holdback import LossLimit, require_small_loss
 from mmcampaign.store.import_log import (
     REASON_SUPERSEDED,
     ImportEntry,
@@ -17,9 +18,10 @@ from mmcampaign.store.import_log import (
     find_read,
     log_import,
     mark_superseded,
+    place,
     set_audit_hidden,
 )
-from mmcampaign.store.learners import merge_learners
+from mmcampaign.store.learners import merge_learners, merge_learners_of_pair
 from mmcampaign.store.staging import Staging, staged_grades
 from mmcampaign.store.tables import course_instancedetails
 
@@ -54,14 +56,40 @@ class Changes:
         )
 
 
-def merge_export(
-    staging: Staging, entry: ImportEntry, *, passing_grade: float, term: str | None, year: int | None
-) -> tuple[ImportEntry, Changes]:
-    """Merge the staged rows of an export; returns its log entry as it was written, and what changed.
+Merged = tuple[ImportEntry, Changes]  # the log entry as it was written, and what changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """An export whose rows are staged. ``passing_grade`` is a fraction."""
+
+    staging: Staging
+    entry: ImportEntry
+    passing_grade: float
+    term: str | None
+    year: int | None
+    loss: LossLimit
+
+    def run(self, import_id: int) -> Run:
+        return Run(
+            course=self.entry.course or "",
+            run=self.entry.run or "",
+            course_instance=self.entry.course_instance or "",
+            term=self.term,
+            year=self.year,
+            passing_grade=self.passing_grade,
+            import_id=import_id,
+        )
+
+
+def merge_export(export: Export) -> Merged:
+    """Merge the staged rows of an export.
 
     An export older than the one that counts is ``superseded`` at once and brings facts about learners only (edX cases
-    E2, E33). Raises InputError when a learner stands in it twice (E21).
+    E2, E33). Raises InputError when a learner stands in it twice (E21), and when it lacks more of the learners of the
+    export it replaces than ``loss`` allows.
     """
+    staging, entry = export.staging, export.entry
     with staging.merge() as connection:
         if twin := find_read(connection, entry):
             entry = as_duplicate(entry, twin)
@@ -69,23 +97,41 @@ def merge_export(
             return entry, Changes()
         current = find_current(connection, entry.kind, entry.course_instance)
         entry = _judged(entry, current)
+        if current is not None:
+            require_small_loss(connection, staging.table, entry, current, export.loss)
+            record_history(connection, staging.table, entry)
         import_id = log_import(connection, entry)
         changes = Changes(new_learners=merge_learners(connection, staging.table, entry.stamp))
         if entry.status is FileStatus.SUPERSEDED:
             return entry, changes
         if current is not None:
             mark_superseded(connection, current.id)
-        run = Run(
-            course=entry.course or "",
-            run=entry.run or "",
-            course_instance=entry.course_instance or "",
-            term=term,
-            year=year,
-            passing_grade=passing_grade,
-            import_id=import_id,
-        )
-        changes += _replace_run(connection, staging, run)
-        return _flag_hidden_audit(connection, entry, import_id), changes
+        changes += _replace_run(connection, staging, export.run(import_id))
+        return flag_hidden_audit(connection, entry, import_id), changes
+
+
+def merge_first_pair(grades: Export, profile: Export) -> tuple[Merged, Merged] | None:
+    """Merge both reports of a run in one transaction, each row of it written once.
+
+    None, and nothing is changed, where that is more than adding rows: an export of the run was read before, or the
+    database or the stamps do not allow it. The result is that of ``merge_export`` for one after the other.
+    """
+    pair = (grades, profile)
+    if not grades.staging.can_join or grades.entry.stamp == profile.entry.stamp:
+        return None
+    with grades.staging.merge(profile.staging) as connection:
+        if any(find_current(connection, one.entry.kind, one.entry.course_instance) for one in pair):
+            return None
+        of_grades, of_profile = (log_import(connection, one.entry) for one in pair)
+        new = merge_learners_of_pair(connection, grades.entry.stamp, profile.entry.stamp)
+        run = grades.run(of_grades)
+        rows = course_instancedetails.c.course_instance == run.course_instance
+        note_learners(connection, rows)
+        add_first_pair(connection, run, of_profile)
+        derived = rebuild_completions(connection, run.course, rows)
+        entry = flag_hidden_audit(connection, profile.entry, of_profile)
+    passed = {"newly_passed": derived.newly_passed, "newly_certified": derived.newly_certified}
+    return (grades.entry, Changes(new_learners=new, **passed)), (entry, Changes())
 
 
 def as_duplicate(entry: ImportEntry, twin: Any) -> ImportEntry:
@@ -108,15 +154,14 @@ def _judged(entry: ImportEntry, current: Any) -> ImportEntry:
     if current is None:
         return entry
     if current.exported_at == entry.exported_at:
-        warning = f"{current.name} is of the same minute but differs; the one whose name sorts last counts."
+        which = "the one whose name sorts last counts"
+        if entry.resaved != current.resaved:
+            which = "the original counts, not the copy that a spreadsheet has saved"
+        warning = f"{current.name} is of the same minute but differs; {which}."
         entry = replace(entry, warnings=(*entry.warnings, warning))
-    if _place(entry) > _place(current):
+    if place(entry) > place(current):
         return entry
     return replace(entry, status=FileStatus.SUPERSEDED, reason=REASON_SUPERSEDED)
-
-
-def _place(export: Any) -> tuple[Any, str, str]:
-    return export.exported_at, PurePath(export.name).stem, export.sha256
 
 
 def _replace_run(connection: Connection, staging: Staging, run: Run) -> Changes:
@@ -136,7 +181,7 @@ def _replace_run(connection: Connection, staging: Staging, run: Run) -> Changes:
     )
 
 
-def _flag_hidden_audit(connection: Connection, entry: ImportEntry, import_id: int) -> ImportEntry:
+def flag_hidden_audit(connection: Connection, entry: ImportEntry, import_id: int) -> ImportEntry:
     """Edge case E44; either of a run's two reports may be the one that shows it."""
     instance = entry.course_instance or ""
     if find_current(connection, GRADE_REPORT, instance) is None:

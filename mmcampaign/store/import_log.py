@@ -4,20 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from mmcampaign.model import FileStatus
 from mmcampaign.store.tables import imports, rejected_rows
 
 REASON_SUPERSEDED = "A newer export of this run counts; names and addresses were looked at."
-_READ = [FileStatus.LOADED.value, FileStatus.SUPERSEDED.value]
+READ = [FileStatus.LOADED.value, FileStatus.SUPERSEDED.value]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportEntry:
-    """One file as the log keeps it; ``rejected_rows`` are (line, reason, raw row)."""
+    """One file as the log keeps it; ``rejected_rows`` are (line, reason, raw row).
+
+    ``header`` is the file's first line, where rows of it may be mended; ``supplements`` the id of the import that a
+    file of mended rows is added to; ``resaved`` whether it is a copy that a spreadsheet has saved.
+    """
 
     sha256: str
     name: str
@@ -35,6 +40,9 @@ class ImportEntry:
     warnings: tuple[str, ...] = ()
     ingested_at: datetime
     rejected_rows: tuple[tuple[int, str, str], ...] = ()
+    header: str | None = None
+    supplements: int | None = None
+    resaved: bool = False
 
     @property
     def stamp(self) -> datetime:
@@ -53,19 +61,30 @@ def find_read(connection: Connection, entry: ImportEntry) -> Row[Any] | None:
         imports.c.kind == entry.kind,
         imports.c.course_instance == entry.course_instance,
         imports.c.exported_at == entry.exported_at,
-        imports.c.status.in_(_READ),
+        imports.c.status.in_(READ),
     )
     return connection.execute(same).first()
 
 
 def find_current(connection: Connection, kind: str, course_instance: str | None) -> Row[Any] | None:
-    """The import that counts for a course run and kind."""
+    """The export that counts for a course run and kind; mended rows that supplement it are no export of their own."""
     current = select(imports).where(
         imports.c.kind == kind,
         imports.c.course_instance == course_instance,
         imports.c.status == FileStatus.LOADED.value,
+        imports.c.supplements.is_(None),
     )
     return connection.execute(current).first()
+
+
+def place(export: ImportEntry | Row[Any]) -> tuple[datetime, bool, str, str]:
+    """Which of two exports of a run and kind counts: the higher one, by stamp.
+
+    In one minute an original comes before what a spreadsheet has saved (E8), whatever their names; then name and bytes
+    decide.
+    """
+    assert export.exported_at is not None
+    return export.exported_at, not export.resaved, PurePath(export.name).stem, export.sha256
 
 
 def log_import(connection: Connection, entry: ImportEntry) -> int:
@@ -90,7 +109,7 @@ def log_import(connection: Connection, entry: ImportEntry) -> int:
 
 
 def _says_so(before: Row[Any], values: dict[str, Any]) -> bool:
-    if values["status"] is FileStatus.DUPLICATE and before.status in _READ:
+    if values["status"] is FileStatus.DUPLICATE and before.status in READ:
         return True
     return all(before._mapping[name] == value for name, value in values.items() if name != "ingested_at")
 
@@ -114,10 +133,11 @@ def add_warning(connection: Connection, import_id: int, warning: str) -> None:
 
 
 def mark_superseded(connection: Connection, import_id: int) -> None:
-    """Another export of the same run and kind counts from now on."""
+    """Another export of the same run and kind counts from now on; what supplements this one goes with it."""
+    loaded = imports.c.status == FileStatus.LOADED.value
     connection.execute(
         update(imports)
-        .where(imports.c.id == import_id)
+        .where(loaded, or_(imports.c.id == import_id, imports.c.supplements == import_id))
         .values(status=FileStatus.SUPERSEDED.value, reason=REASON_SUPERSEDED, audit_hidden=False)
     )
 

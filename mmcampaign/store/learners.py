@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Subquery,
     Table,
+    Text,
     Update,
     and_,
     case,
@@ -25,6 +27,7 @@ from sqlalchemy import (
 )
 
 from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.staging import staged_grades, staged_profiles
 from mmcampaign.store.tables import UtcDateTime, learners
 
 RETIRED_NAME = "retired__user_"
@@ -33,7 +36,6 @@ RETIRED_ADDRESS = "retired\\_\\_user\\_%@retired.invalid"
 Row = Mapping[str, ColumnElement[Any]]
 
 _IDENTITY = ("username", "email", "email_key")
-_COUNT = select(func.count()).select_from(learners)
 _old = dict(learners.c)
 
 
@@ -44,13 +46,36 @@ def merge_learners(connection: Connection, staged: Table, exported_at: datetime)
     older or newer, and wipes name and country for good (E42). A retired address alone is a pending deletion and counts
     by its date, so that a cancelled deletion brings the address back (E41).
     """
-    facts = _facts(staged, exported_at)
-    before = connection.execute(_COUNT).scalar_one()
-    connection.execute(_rename(staged, facts))
+    new = _count_new(connection, staged)
+    _merge(connection, select(*_labelled(_facts(staged, exported_at))).subquery("facts"))
+    return new
+
+
+def merge_learners_of_pair(connection: Connection, graded_at: datetime, enrolled_at: datetime) -> int:
+    """The same for both staged reports of a run, whose stamps differ: of who stands in both, one row is written."""
+    graded, enrolled = _facts(staged_grades, graded_at), _facts(staged_profiles, enrolled_at)
+    same = staged_profiles.c.student_id == staged_grades.c.student_id
+    both = select(*_labelled(_combined(graded, enrolled, graded_at > enrolled_at)))
+    both = both.select_from(staged_grades.outerjoin(staged_profiles, same))
+    ungraded = ~select(staged_grades.c.student_id).where(same).exists()
+    new = _count_new(connection, staged_grades) + _count_new(connection, staged_profiles, ungraded)
+    for facts in (both, select(*_labelled(enrolled)).where(ungraded)):
+        _merge(connection, facts.subquery("facts"))
+    return new
+
+
+def _count_new(connection: Connection, staged: Table, *conditions: ColumnElement[bool]) -> int:
+    is_known = select(learners.c.student_id).where(learners.c.student_id == staged.c.student_id).exists()
+    counted = select(func.count()).select_from(staged).where(~is_known, *conditions)
+    return int(connection.execute(counted).scalar_one())
+
+
+def _merge(connection: Connection, facts: Subquery) -> None:
+    if connection.execute(select(learners.c.student_id).limit(1)).first() is not None:
+        connection.execute(_rename(facts))
     insert = insert_into(connection, learners)
-    rows = select(*facts.values()).where(true()).order_by(staged.c.student_id)  # SQLite wants the WHERE
-    connection.execute(_keep_highest(insert.from_select(list(facts), rows)))
-    return connection.execute(_COUNT).scalar_one() - before
+    rows = select(facts).where(true()).order_by(facts.c.student_id)  # SQLite wants the WHERE
+    connection.execute(_keep_highest(insert.from_select(facts.c.keys(), rows)))
 
 
 def count_shared_addresses(connection: Connection) -> int:
@@ -68,22 +93,43 @@ def _facts(staged: Table, exported_at: datetime) -> Row:
     return {
         "student_id": staged.c.student_id,
         **{name: staged.c[name] for name in _IDENTITY},
-        "name": case((retired, null()), else_=staged.c.name) if of_profile else null(),
-        "country": case((retired, null()), else_=staged.c.country) if of_profile else null(),
+        "name": case((retired, null()), else_=staged.c.name) if of_profile else literal(None, Text()),
+        "country": case((retired, null()), else_=staged.c.country) if of_profile else literal(None, Text()),
         "retired_at": case((retired, stamp)),
         "seen_at": stamp,
-        "profile_seen_at": stamp if of_profile else null(),
+        "profile_seen_at": stamp if of_profile else literal(None, UtcDateTime()),
     }
 
 
-def _rename(staged: Table, new: Row) -> Update:
+def _combined(graded: Row, enrolled: Row, graded_is_newer: bool) -> Row:
+    """What a learner's rows in both reports say together; the profile may have none (its columns are null then)."""
+    gone_in_grades, gone_in_profile = graded["retired_at"].is_not(None), enrolled["retired_at"].is_not(None)
+    in_profile = staged_profiles.c.student_id.is_not(None)
+    if graded_is_newer:
+        earlier, later, of_profile = enrolled, graded, and_(gone_in_profile, ~gone_in_grades)
+    else:
+        earlier, later, of_profile = graded, enrolled, and_(in_profile, or_(gone_in_profile, ~gone_in_grades))
+    identity = {name: case((of_profile, enrolled[name]), else_=graded[name]) for name in (*_IDENTITY, "seen_at")}
+    return {
+        "student_id": graded["student_id"],
+        **identity,
+        **{name: case((gone_in_grades, null()), else_=enrolled[name]) for name in ("name", "country")},
+        "retired_at": func.coalesce(earlier["retired_at"], later["retired_at"]),
+        "profile_seen_at": case((in_profile, enrolled["profile_seen_at"])),
+    }
+
+
+def _labelled(facts: Row) -> list[ColumnElement[Any]]:
+    return [value.label(name) for name, value in facts.items()]
+
+
+def _rename(facts: Subquery) -> Update:
     """Changed user names and addresses: few, and the only columns an index follows, so the merge leaves them alone."""
+    new: Row = dict(facts.c)
     differs = or_(*(_old[name] != new[name] for name in _IDENTITY))
-    return (
-        update(learners)
-        .where(learners.c.student_id == staged.c.student_id, differs, _is_newer(new))
-        .values({name: new[name] for name in _IDENTITY})
-    )
+    # The sum keeps SQLite from going through all learners and looking each one up among the staged rows.
+    same = learners.c.student_id == new["student_id"] + 0
+    return update(learners).where(same, differs, _is_newer(new)).values({name: new[name] for name in _IDENTITY})
 
 
 def _keep_highest(insert: Any) -> Any:

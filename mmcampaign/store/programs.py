@@ -105,13 +105,22 @@ def _report(program: Program, connection: Connection) -> str:
     series = completions.c.course.in_([course.code for course in program.series])
     audited = and_(completions.c.status == Status.AUDIT_PASSED.value, series)
     certificates = func.count(case((certificate, 1))).label("no_certificate_eligible")
-    query = (
-        select(learners.c.student_id, learners.c.username, learners.c.email, learners.c.name, *per_course)
-        .add_columns(certificates, func.count(case((audited, 1))).label("no_audited_passed"), learners.c.country)
-        .join_from(completions, learners, completions.c.learner_id == learners.c.student_id)
+    standing = (
+        select(
+            completions.c.learner_id,
+            *per_course,
+            certificates,
+            func.count(case((audited, 1))).label("no_audited_passed"),
+        )
         .where(completions.c.course.in_([course.code for course in program.courses]))
-        .group_by(learners.c.student_id)
-        .order_by(certificates.desc(), learners.c.student_id)
+        .group_by(completions.c.learner_id)
+        .subquery("standing")
+    )  # grouped before the join: what is sorted is narrow
+    who = (learners.c.student_id, learners.c.username, learners.c.email, learners.c.name)
+    query = (
+        select(*who, *(column for column in standing.c if column.name != "learner_id"), learners.c.country)
+        .join_from(standing, learners, standing.c.learner_id == learners.c.student_id)
+        .order_by(standing.c.no_certificate_eligible.desc(), learners.c.student_id)
     )
     return str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
 

@@ -1,19 +1,20 @@
 """Rows of one file on their way in: bulk-loaded beside the tables, then merged by set-based SQL in one transaction.
 
 On SQLite the rows go through ADBC into a scratch file that is attached to the connection; on PostgreSQL through COPY
-into a temporary table. Either way they are called ``staged_rows`` and nothing of the database itself has changed until
-``merge()``.
+into a temporary table. Either way they are called ``staged_grades`` or ``staged_profiles``, and nothing of the database
+itself has changed until ``merge()``.
 """
 
 import io
 import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import adbc_driver_manager
-import adbc_driver_sqlite.dbapi
+import adbc_driver_sqlite
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -36,35 +37,42 @@ _GRADES = (
 )
 
 
-def _staged(columns: tuple[tuple[str, Any], ...]) -> Table:
-    named = [Column(name, kind) for name, kind in (*_PEOPLE, *columns)]
-    return Table("staged_rows", MetaData(), *named, prefixes=["TEMPORARY"])
+def _staged(name: str, columns: tuple[tuple[str, Any], ...]) -> Table:
+    named = [Column(column, kind) for column, kind in (*_PEOPLE, *columns)]
+    return Table(name, MetaData(), *named, prefixes=["TEMPORARY"])
 
 
-staged_profiles = _staged(_PROFILE)
-staged_grades = _staged(_GRADES)
+staged_profiles = _staged("staged_profiles", _PROFILE)
+staged_grades = _staged("staged_grades", _GRADES)
 
 # For the connection that merges. With SQLite's usual 2 MB of pages, and a log copied back after every 4 MB, the pages
-# of large tables would be read and written many times over in each file: 192 MB of pages, 100 MB of log.
-_MERGING = ("cache_size = -196608", "temp_store = MEMORY", "wal_autocheckpoint = 25000")
-_SCRATCH = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -65536")  # nobody misses it after a crash
+# of large tables would be read and written many times over in each file: 128 MB of pages, 100 MB of log.
+_MERGING = ("cache_size = -131072", "wal_autocheckpoint = 12500")
+_INTO = adbc_driver_manager.StatementOptions
+_APPEND = {_INTO.INGEST_MODE.value: adbc_driver_manager.INGEST_OPTION_MODE_APPEND}
+_SCRATCH = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16384")  # nobody misses it after a crash
 
 
 class Staging:
-    """The staged rows of one file; a context manager. ``add`` takes Arrow tables with the columns of ``table``."""
+    """The staged rows of one file; a context manager. ``add`` takes Arrow tables with the columns of ``table``.
+
+    One thread may fill it and another one merge it, after ``seal``.
+    """
 
     def __init__(self, store: Store, table: Table) -> None:
         self.store = store
         self.table = table
         self._learners: list[npt.NDArray[np.int64]] = []
         self._open = ExitStack()
-        self._connection = store.engine.execution_options(write=True).connect()
-        self._open.callback(self._connection.close)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The rows are gone after this; may be called twice."""
         self._open.close()
 
     def add(self, rows: pa.Table) -> None:
@@ -74,23 +82,10 @@ class Staging:
     def _load(self, rows: pa.Table) -> None:
         raise NotImplementedError  # each database loads in its own way, below
 
-    @contextmanager
-    def merge(self) -> Iterator[Connection]:
-        """One write transaction that sees the staged rows; committed at the end, rolled back when anything is raised.
-
-        One ingest at a time merges. Raises InputError when a learner stands in the file twice (edX case E21).
-        """
-        with explained(self.store):
-            self._seal()
-            with self._connection.begin():
-                self._require_unique()
-                yield self._connection
-
-    def _seal(self) -> None:
-        """After the last row, before the transaction."""
-
-    def _require_unique(self) -> None:
+    def seal(self) -> None:
+        """After the last row. Raises InputError when a learner stands in the file twice (edX case E21)."""
         learners, rows = np.unique(np.concatenate(self._learners), return_counts=True)
+        self._learners.clear()
         if len(twice := learners[rows > 1]):
             raise InputError(
                 f"A learner stands in the file twice (id {', '.join(map(str, twice[:3]))}), which edX never writes: "
@@ -98,47 +93,90 @@ class Staging:
                 todo="Download the report again from edX.",
             )
 
+    @contextmanager
+    def merge(self, *others: "Staging") -> Iterator[Connection]:
+        """One write transaction that sees the staged rows; committed at the end, rolled back when anything is raised.
+
+        One ingest at a time merges. ``others`` are seen too, where ``can_join`` says that they can be.
+        """
+        with explained(self.store), self._connected(others) as connection, connection.begin():
+            self._prepare(connection)
+            yield connection
+
+    @property
+    def can_join(self) -> bool:
+        """Whether the rows of several files can be merged in one transaction."""
+        return False
+
+    @contextmanager
+    def _connected(self, others: "tuple[Staging, ...]") -> Iterator[Connection]:
+        raise NotImplementedError
+
+    def _prepare(self, connection: Connection) -> None:
+        """First thing in the transaction."""
+
 
 class _ScratchFile(Staging):
     """SQLite: a file of its own, filled through ADBC in the order of its key, then attached."""
 
-    def __init__(self, store: Store, table: Table) -> None:
+    def __init__(self, store: Store, table: Table, folder: Path) -> None:
         super().__init__(store, table)
+        self.path = folder / f"{uuid.uuid4().hex}.db"
         with _writable():
-            folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="mmcampaign-"))
-            self._path = str(Path(folder) / "staged.db")
-            self._bulk = self._open.enter_context(adbc_driver_sqlite.dbapi.connect(self._path, autocommit=True))
+            self._open.callback(self.path.unlink, missing_ok=True)
+            # ADBC's plain interface: its DB-API one loads pandas, which costs half a second and is not needed.
+            self._loading = self._open.enter_context(ExitStack())
+            database = self._loading.enter_context(closing(adbc_driver_sqlite.connect(str(self.path))))
+            self._bulk = self._loading.enter_context(closing(adbc_driver_manager.AdbcConnection(database)))
             for setting in _SCRATCH:
                 self._run(f"PRAGMA {setting}")
             _, *others = table.columns
             columns = ", ".join(f"{column.name} {column.type}" for column in others)
-            # A learner twice does not fit here; the second is dropped, and merge() refuses the file.
-            self._run(f"CREATE TABLE staged_rows (student_id INTEGER PRIMARY KEY ON CONFLICT IGNORE, {columns})")
+            # A learner twice does not fit here; the second is dropped, and seal() refuses the file.
+            self._run(f"CREATE TABLE {table.name} (student_id INTEGER PRIMARY KEY ON CONFLICT IGNORE, {columns})")
 
-    def _run(self, statement: str) -> None:
-        with self._bulk.cursor() as cursor:
-            cursor.execute(statement)
+    def _run(self, query: str) -> None:
+        with closing(adbc_driver_manager.AdbcStatement(self._bulk)) as statement:
+            statement.set_sql_query(query)
+            statement.execute_update()
 
     def _load(self, rows: pa.Table) -> None:
-        with _writable(), self._bulk.cursor() as cursor:
-            cursor.adbc_ingest("staged_rows", rows, mode="append")
+        with _writable(), closing(adbc_driver_manager.AdbcStatement(self._bulk)) as statement:
+            statement.set_options(**{_INTO.INGEST_TARGET_TABLE.value: self.table.name, **_APPEND})
+            statement.bind_stream(rows)
+            statement.execute_update()
 
-    def _seal(self) -> None:
+    def seal(self) -> None:
         with _writable():
-            self._bulk.close()
-        raw = self._connection.connection.driver_connection
-        assert raw is not None
-        for setting in _MERGING:
-            raw.execute(f"PRAGMA {setting}")
-        raw.execute("ATTACH DATABASE ? AS staging", (self._path,))
-        self._open.callback(raw.execute, "DETACH DATABASE staging")
+            self._loading.close()
+        super().seal()
+
+    @property
+    def can_join(self) -> bool:
+        return True
+
+    @contextmanager
+    def _connected(self, others: tuple[Staging, ...]) -> Iterator[Connection]:
+        with ExitStack() as stack:
+            connection = stack.enter_context(self.store.engine.execution_options(write=True).connect())
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            for setting in _MERGING:
+                raw.execute(f"PRAGMA {setting}")
+            for number, staging in enumerate((self, *others)):
+                assert isinstance(staging, _ScratchFile)
+                raw.execute(f"ATTACH DATABASE ? AS staging{number}", (str(staging.path),))
+                stack.callback(raw.execute, f"DETACH DATABASE staging{number}")
+            yield connection
 
 
 class _TemporaryTable(Staging):
     """PostgreSQL: a temporary table of the session, filled by COPY."""
 
-    def __init__(self, store: Store, table: Table) -> None:
+    def __init__(self, store: Store, table: Table, _folder: Path) -> None:
         super().__init__(store, table)
+        self._connection = store.engine.execution_options(write=True).connect()
+        self._open.callback(self._connection.close)
         with self._connection.begin():
             self.table.create(self._connection)
         self._open.callback(self._drop)
@@ -151,24 +189,29 @@ class _TemporaryTable(Staging):
         """A null is written as nothing and an empty text as ``""``; COPY tells them apart the same way."""
         buffer = io.BytesIO()
         pyarrow.csv.write_csv(rows, buffer, pyarrow.csv.WriteOptions(include_header=False))
-        columns = ", ".join(rows.column_names)
+        into = f"{self.table.name} ({', '.join(rows.column_names)})"
         with explained(self.store), self._connection.begin():
             raw: Any = self._connection.connection.driver_connection
-            with raw.cursor() as cursor, cursor.copy(f"COPY staged_rows ({columns}) FROM STDIN (FORMAT csv)") as copy:
+            with raw.cursor() as cursor, cursor.copy(f"COPY {into} FROM STDIN (FORMAT csv)") as copy:
                 copy.write(buffer.getvalue())
 
     @contextmanager
-    def merge(self) -> Iterator[Connection]:
-        with super().merge() as connection:
-            connection.execute(text("ANALYZE staged_rows"))
-            connection.execute(text("LOCK TABLE imports IN SHARE ROW EXCLUSIVE MODE"))
-            yield connection
+    def _connected(self, others: tuple[Staging, ...]) -> Iterator[Connection]:
+        assert not others
+        yield self._connection
+
+    def _prepare(self, connection: Connection) -> None:
+        connection.execute(text(f"ANALYZE {self.table.name}"))
+        connection.execute(text("LOCK TABLE imports IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def open_staging(store: Store, table: Table, columns: pa.Schema) -> Staging:
-    """A place for the rows of one file, as ``staged_profiles`` or ``staged_grades``; all of it is gone at the end."""
+def open_staging(store: Store, table: Table, columns: pa.Schema, folder: Path) -> Staging:
+    """A place for the rows of one file, as ``staged_profiles`` or ``staged_grades``; all of it is gone at the end.
+
+    ``folder`` takes the scratch file, where the database needs one.
+    """
     with explained(store):
-        staging = (_ScratchFile if store.dialect == "sqlite" else _TemporaryTable)(store, table)
+        staging = (_ScratchFile if store.dialect == "sqlite" else _TemporaryTable)(store, table, folder)
     staging.add(columns.empty_table())  # the table is there even if no row is
     return staging
 

@@ -59,7 +59,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 learners = Table(
     "learners",
     metadata,
-    Column("student_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("student_id", RowId, primary_key=True, autoincrement=False),  # SQLite finds the row itself by it
     Column("username", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False),  # the address, case-folded
@@ -104,9 +104,28 @@ course_instancedetails = Table(
     Column("audit_passed", Boolean),  # free track and grade at or above the passing grade
     Column("status", Text, nullable=False),  # model.Status of this run
     Column("import_id", ForeignKey("imports.id")),  # the grade report it was read from
-    Column("profile_import_id", ForeignKey("imports.id")),
-    Index(None, "learner_id"),
-    Index(None, "course"),
+    Column("profile_import_id", ForeignKey("imports.id")),  # no index but the key, see runs.py
+    sqlite_with_rowid=False,
+)
+
+# What an export has changed: what a learner's row was before the export stamped ``until`` replaced it. The newest state
+# stands in ``course_instancedetails``; a run's first export leaves nothing here.
+enrollment_history = Table(
+    "enrollment_history",
+    metadata,
+    Column("course_instance", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),  # grade_report, student_profile_info
+    Column("learner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", UtcDateTime, primary_key=True),  # stamp of the export from which this holds no more
+    Column("present", Boolean, nullable=False),  # false: the learner was not in the export before
+    Column("grade", Double),
+    Column("enrollment_track", Text),
+    Column("verification_status", Text),
+    Column("certificate_eligible", Text),
+    Column("certificate_delivered", Text),
+    Column("certificate_type", Text),
+    Column("enrollment_status", Text),
+    Column("profile_track", Text),
     sqlite_with_rowid=False,
 )
 
@@ -119,7 +138,6 @@ completions = Table(
     Column("enrollment_track", Text),
     Column("passed", Text, nullable=False),  # Y, N or - (no grade known)
     Column("course_instance", Text, nullable=False),  # the run the best status came from
-    Index(None, "learner_id"),
     sqlite_with_rowid=False,
 )
 
@@ -160,10 +178,25 @@ imports = Table(
     Column("rejected", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("warnings", Text, nullable=False),  # a JSON list of sentences
+    Column("resaved", Boolean, nullable=False, default=False),  # a spreadsheet's copy of the export (E8)
     Column("audit_hidden", Boolean, nullable=False),  # a verified-only report: audit learners are missing (E44)
     Column("ingested_at", UtcDateTime, nullable=False),
+    Column("header", Text),  # the file's first line as it stands; kept where rows were rejected, to mend them
+    Column("supplements", ForeignKey("imports.id")),  # the export that this file of mended rows is added to
     UniqueConstraint("sha256", "name"),
     Index(None, "course_instance", "kind"),
+)
+
+# Files as they were when their digest was computed, see seen_files.py. Times are nanoseconds since 1970.
+seen_files = Table(
+    "seen_files",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("modified_ns", BigInteger, nullable=False),
+    Column("changed_ns", BigInteger, nullable=False),
+    Column("inode", Text, nullable=False),  # may exceed 63 bits
+    Column("sha256", Text, nullable=False),
 )
 
 rejected_rows = Table(
@@ -195,6 +228,8 @@ campaigns = Table(
     Column("started_at", UtcDateTime),
     Column("sent_by", Text),
     Column("finished_at", UtcDateTime),
+    Column("pause_reason", Text),  # null: not paused
+    Column("paused_by", Text),  # who asked for the pause; null: nobody did, the sender met trouble
     Column("backend", Text),
     Column("considered", Integer, nullable=False),
     Column("chosen", Integer, nullable=False),
@@ -285,6 +320,16 @@ template_versions = Table(
     Column("path", Text, nullable=False),  # as seen from the template folder
     Column("content", Text, nullable=False),
     Column("first_used_at", UtcDateTime, nullable=False),
+)
+
+# What all senders through a backend share, see pace.py. Times are seconds since 1970 by the database's clock.
+send_rates = Table(
+    "send_rates",
+    metadata,
+    Column("backend", Text, primary_key=True),
+    Column("free_at", Double, nullable=False),
+    Column("share", Double, nullable=False),
+    Column("slowed_at", Double, nullable=False),
 )
 
 suppressions = Table(

@@ -408,10 +408,10 @@ def test_nothing_to_read(store: Store, folder: Folder, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_refused(store: Store, folder: Folder) -> None:
     first, second = (folder.grades("2019-01-01-0000", graded(1), run=run) for run in ("1T2018", "1T2019"))
 
-    def take_away(_: FileResult) -> None:
+    def take_away(_: int) -> None:
         second.unlink(missing_ok=True)
 
-    files = read(store, first, second, on_file=take_away).files
+    files = read(store, first, second, on_rows=take_away).files
     assert [file.status for file in files] == ["loaded", "refused"]
     assert files[1].reason == "The file cannot be read: No such file or directory."
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from mmcampaign.ingest import FileResult, IngestResult, ingest
+from mmcampaign.ingest import FileResult, IngestResult, LossLimit, ingest
 from mmcampaign.model import Course, FileStatus, Program
 from mmcampaign.store.completion import rebuild_course
 from mmcampaign.store.engine import Store, open_store
@@ -75,7 +75,7 @@ def state_of(store: Store) -> State:
 
 
 def read(store: Store, folder: Path, **options: Any) -> IngestResult:
-    return ingest(store, [PROGRAM], [folder], now=NOW, **options)
+    return ingest(store, [PROGRAM], [folder], now=NOW, loss=LossLimit(percent=100), **options)
 
 
 def child() -> None:

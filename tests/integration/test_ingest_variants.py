@@ -33,8 +33,8 @@ LONG_ROWS = "NordlandX_RIVER.2x_3T2016_grade_report_2017-05-05-0800.csv"
 EXPECTED = {
     "NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-19-1200.csv": ("refused", "error page", ""),
     "NordlandX_RIVER.2x_2025_T1_grade_report_2026-08-17-1500.csv": ("refused", "cut off", ""),
-    GRADES_2019: ("loaded", "", "A spreadsheet has saved this file (semicolons)"),
-    PROFILE_2019: ("loaded", "", "A spreadsheet has saved this file (semicolons, code page 1252)"),
+    GRADES_2019: ("superseded", "", "A spreadsheet has saved this file (semicolons)"),
+    PROFILE_2019: ("superseded", "", "A spreadsheet has saved this file (semicolons, code page 1252)"),
     LINE_FEEDS: ("loaded", "", ""),
     SHORT_ROWS: ("loaded", "", "Every row is 1 cell shorter than the header"),
     LONG_ROWS: ("loaded", "", "Every row is 1 cell longer than the header"),

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -275,6 +277,31 @@ def test_e20_blocks_hold_whole_records_with_their_lines(rows: list[tuple[str, st
     assert found == written
     starts = [data.count(b"\n", 0, data.index(f"id{number},".encode())) + 1 for number in range(len(written))]
     assert lines == starts
+
+
+@settings(deadline=None)
+@given(text=st.text(st.sampled_from('12ab,,,,"\r\n\nÅ\ufeff'), max_size=60), size=st.integers(1, 40))
+def test_whatever_is_not_refused_is_read_as_by_pythons_own_reader(text: str, size: int) -> None:
+    """Over any bytes, cut into blocks anywhere: the same records and the same cells, or none at all."""
+    header = "id,username,name,email\r\n"
+    with patch.dict(split_blocks.__kwdefaults__, size=size):
+        try:
+            found, chunks = read((header + text).encode(), PROFILE)
+        except InputError:
+            return
+    expected = list(csv.reader(io.StringIO(text, newline="")))
+    assert len(found) + sum(len(chunk.rejected) for chunk in chunks) == len(expected)
+    sound = [row for row in expected if row and re.fullmatch("[1-9][0-9]{0,17}", row[0])]
+    assert [[str(row["student_id"]), row["username"], row["name"] or "", row["email"]] for row in found] == sound
+
+
+@settings(deadline=None)
+@given(rows=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=12), size=st.integers(1, 200))
+def test_what_edx_writes_is_read_in_full(rows: list[tuple[str, str, str]], size: int) -> None:
+    written = [[str(number), *row] for number, row in enumerate(rows, start=1)]
+    with patch.dict(split_blocks.__kwdefaults__, size=size):
+        found, _ = read(as_csv(["id", "username", "name", "email"], *written), PROFILE)
+    assert [[str(row["student_id"]), row["username"], row["name"] or "", row["email"]] for row in found] == written
 
 
 # Headers

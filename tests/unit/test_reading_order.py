@@ -1,0 +1,31 @@
+"""Which file of an ingest is read when."""
+
+from pathlib import Path
+
+from mmcampaign.edx_csv import parse_name
+from mmcampaign.ingest_file import Found
+from mmcampaign.reading_order import in_turn
+
+NEW_GRADES = "Org_ONE_1T2019_grade_report_2019-03-01-0000.csv"
+OLD_GRADES = "Org_ONE_1T2019_grade_report_2019-02-01-0000.csv"
+COPY = "Org_ONE_1T2019_grade_report_2019-03-01-0000 (1).csv"
+NEW_PROFILE = "Org_ONE_1T2019_student_profile_info_2019-02-20-0000.csv"
+OLD_PROFILE = "Org_ONE_1T2019_student_profile_info_2019-01-20-0000.csv"
+LATER_RUN = "Org_ONE_2T2019_grade_report_2019-09-01-0000.csv"
+NOTES = "notes.txt"
+
+
+def order(*names: str) -> list[tuple[str, ...]]:
+    files = [Found(path=Path(name), shown=Path(name)) for name in names]
+    units = in_turn(files, lambda path: parse_name(path.name, ["Org_ONE"]))
+    return [tuple(found.path.name for found in unit) for unit in units]
+
+
+def test_the_newest_of_both_kinds_are_a_pair_and_older_ones_and_copies_follow():
+    names = [COPY, NEW_GRADES, NEW_PROFILE, OLD_GRADES, OLD_PROFILE]
+    expected = [(NEW_GRADES, NEW_PROFILE), (COPY,), (OLD_GRADES,), (OLD_PROFILE,)]
+    assert order(*names) == order(*reversed(names)) == expected
+
+
+def test_the_run_with_the_newest_export_comes_first_and_what_has_no_run_last():
+    assert order(NOTES, NEW_GRADES, LATER_RUN) == [(LATER_RUN,), (NEW_GRADES,), (NOTES,)]
