@@ -36,7 +36,7 @@ soak: $(STAMP)   ## long crash and load tests
 
 lock: $(STAMP)   ## pin today's versions again (needs uv)
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \
-	  --extra postgres --group dev pyproject.toml requirements.build.in -o requirements.lock
+	  --extra postgres --extra ses --group dev pyproject.toml requirements.build.in -o requirements.lock
 
 clean:           ## remove the environment and the demo
 	rm -rf $(VENV) demo
