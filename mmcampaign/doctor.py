@@ -6,7 +6,7 @@ from pathlib import Path
 from mmcampaign.addresses import address_problem
 from mmcampaign.app import App, open_app
 from mmcampaign.errors import ConfigError, MmcampaignError
-from mmcampaign.store import audit, campaigns, outbox
+from mmcampaign.store import audit, campaigns, outbox, queue
 from mmcampaign.store.engine import head_revision, is_healthy
 
 Finding = dict[str, str]
@@ -26,6 +26,7 @@ def examine(config: Path | None, environ: Mapping[str, str], cwd: Path) -> list[
             *_database(app),
             *_templates(app),
             *_delivery(app),
+            *_workers(app),
         ]
     finally:
         app.store.close()
@@ -71,6 +72,15 @@ def _delivery(app: App) -> Iterator[Finding]:
     if not app.settings.secrets.secret_key:
         severity = _warn if name == "file" else _bad
         yield severity("secret key", "MMCAMPAIGN_SECRET_KEY is not set: unsubscribe links would not work")
+
+
+def _workers(app: App) -> Iterator[Finding]:
+    if app.store.dialect != "postgresql":
+        return
+    with app.store.read() as connection:
+        alive = queue.count_workers(connection, takeover_seconds=app.settings.worker.takeover_seconds)
+    none = "none is running: start mmcampaign worker, or send with --local"
+    yield _ok("workers", f"{alive} running") if alive else _warn("workers", none)
 
 
 def _ok(what: str, finding: str) -> Finding:

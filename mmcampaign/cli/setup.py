@@ -36,16 +36,15 @@ def demo(
 def upgrade(ctx: typer.Context) -> None:
     """Bring an existing database to the schema of this version."""
     from mmcampaign.config import find_config, load_settings
-    from mmcampaign.store.engine import connect, current_revision
+    from mmcampaign.store.engine import connect, current_revision, is_current
     from mmcampaign.store.engine import upgrade as run
 
     settings = load_settings(find_config(shell_of(ctx).config, os.environ, Path.cwd()), os.environ)
     store = connect(settings.database.url)
-    before = current_revision(store)
+    before, nothing = current_revision(store), is_current(store)
     after = run(store)
-    typer.echo(
-        f"The schema is at {after}" + ("; nothing to do." if before == after else f" (was {before or 'empty'}).")
-    )
+    was = "the queue of the workers is new" if before == after else f"was {before or 'empty'}"
+    typer.echo(f"The schema is at {after}" + ("; nothing to do." if nothing else f" ({was})."))
 
 
 @database.command(epilog="Example: mmcampaign db check")

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from threading import Event
 from typing import Any
@@ -128,7 +129,7 @@ class _Runner:
             if later is not None:
                 with suppress(AlreadyEnqueued):
                     settle = app.configure_task(SETTLE, schedule_at=later, queueing_lock=f"{SETTLE} {job.campaign}")
-                    await settle.defer_async(campaign=job.campaign, backend=job.backend)
+                    await settle.defer_async(**asdict(job.only_settle()))
 
         @app.task(name=SETTLE, queue=QUEUE, retry=_Again())
         async def settle(**values: Any) -> None:

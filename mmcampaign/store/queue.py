@@ -6,7 +6,7 @@ of its tables replaces the old one whole (decision 15).
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mmcampaign.errors import ConfigError
 SCHEMA = "mmcampaign_queue"
 SHARE, SETTLE = "share", "settle"
 QUEUE = "send"
+EVERYBODY = 2**31 - 1  # more pending messages than any campaign has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,10 @@ class Job:
     first: int | None = None
     leave: int = 0
     wait: bool = False
+
+    def only_settle(self) -> "Job":
+        """A share that sends nothing: it settles what others have left behind."""
+        return replace(self, first=None, leave=EVERYBODY, wait=False)
 
 
 @dataclass(frozen=True, kw_only=True)
