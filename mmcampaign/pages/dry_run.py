@@ -249,13 +249,13 @@ def _contradictions(page: DryRunPage) -> Iterator[str]:
     for what, considered, chosen, excluded in lines:
         if considered != chosen + excluded:
             yield f"{what}: {considered} considered, but {chosen} chosen and {excluded} left out"
-    sums = (
+    sums = [
         ("chosen", page.chosen, "courses", sum(line.chosen for line in page.courses)),
         ("left out", page.excluded, "courses", sum(line.excluded for line in page.courses)),
         ("left out", page.excluded, "reasons", sum(reason.people for reason in page.reasons)),
-    )
+    ]
     if len(page.samples) == page.shapes:
-        sums += (("chosen", page.chosen, "samples", sum(sample.learners for sample in page.samples)),)
+        sums.append(("chosen", page.chosen, "samples", sum(sample.learners for sample in page.samples)))
     for what, total, parts, found in sums:
         if total != found:
             yield f"{total} {what} in all, but {found} when the {parts} are added up"
