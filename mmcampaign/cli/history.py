@@ -8,9 +8,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mmcampaign.cli.shell import Json, a_day, print_json, print_table, say, shell_of
+from mmcampaign.cli.shell import Json, a_day, cell, print_json, print_json_lists, print_table, say, shell_of
 
 LEDGER = ("accepted", "failed", "unknown", "suppressed", "cancelled", "pending")
+UNFINISHED = "unfinished"
+# The next step of a campaign where it is more than that command and the campaign's number.
+NEXT = {
+    "": "",
+    "resume": "mmcampaign resume {campaign}, then: mmcampaign send {campaign}",
+    "resolve": "mmcampaign history --campaign {campaign}, then: mmcampaign resolve {campaign} --as (what you found)",
+}
 ON_SCREEN = ("message", "campaign", "student_id", "email", "status", "sent_at")
 
 
@@ -26,32 +33,54 @@ def status(
     campaign: Annotated[int | None, typer.Argument(metavar="[CAMPAIGN]", help="One campaign only.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The ledger of each campaign, adding up."""
+    """The ledger of each campaign, adding up, and what it waits for."""
     from mmcampaign.history import campaign_list
 
     rows = [_ledger(row) for row in campaign_list(shell_of(ctx).open(), campaign)]
     if as_json:
         print_json({"campaigns": rows})
-    elif campaign is not None:
+        return
+    if campaign is not None:
         print_table(("", f"campaign {campaign}"), list(rows[0].items()))
+        return
+    if sys.stdout.isatty():
+        for row in rows:
+            _print_card(row)
     else:
         columns = ("campaign", "program", "name", "state", "chosen", *LEDGER)
         print_table(columns, [[row[column] for column in columns] for row in rows])
-        if not rows:
-            say("No campaign yet. Next: mmcampaign dry-run PROGRAM")
+    if not rows:
+        say("No campaign yet. Next: mmcampaign dry-run PROGRAM")
+
+
+def _print_card(row: dict[str, Any]) -> None:
+    """One campaign on a terminal, which is too narrow for a line of all its numbers."""
+    told = [f"{cell(row[key])} {key}" for key in (*LEDGER, "sending") if row[key]]
+    typer.echo(f"{row['campaign']:>4}  {cell(row['name'])} ({row['program']}): {row['state']}")
+    typer.echo(f"      {cell(row['chosen'])} chosen = {' + '.join(told) or 'nobody'}")
+    if row["reason"]:
+        typer.echo(f"      {cell(row['reason'])}")
+        typer.echo(f"      Next: {row['next']}")
 
 
 def _ledger(row: Any) -> dict[str, Any]:
+    from mmcampaign.lifecycle import standing
+
+    waits = standing(row.state, row.ledger, pause_reason=row.pause_reason, paused_by=row.paused_by)
     return {
         "campaign": row.id,
         "program": row.program,
         "name": row.name,
-        "state": "unfinished" if row.unfinished else str(row.state),
+        "state": UNFINISHED if row.unfinished else str(row.state),
         "considered": row.considered,
         "chosen": row.chosen,
         "excluded": row.excluded,
         **{key: row.ledger[key] for key in LEDGER},
         "sending": row.ledger["sending"],
+        "reason": waits.reason,
+        "next": NEXT.get(waits.command, "mmcampaign {command} {campaign}").format(
+            command=waits.command, campaign=row.id
+        ),
     }
 
 
@@ -72,7 +101,7 @@ def history(
     start = datetime(day.year, day.month, day.day, tzinfo=app.settings.site.zone) if day else None
     rows = sends(app, HistoryFilter(campaign=campaign, learner=learner, program=program, since=start))
     if as_json or form == "json":
-        print_json({"messages": list(rows)})
+        print_json_lists({"messages": rows})
     elif form == "csv":
         from mmcampaign.pages.safe_csv import safe_cell
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmcampaign.errors import ConfigError, MmcampaignError, RefusedError
+from mmcampaign.errors import ConfigError, InputError, MmcampaignError, RefusedError
 
 if TYPE_CHECKING:
     from mmcampaign.app import App
@@ -77,6 +77,17 @@ def print_json(document: object) -> None:
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_plain))
 
 
+def print_json_lists(lists: Mapping[str, Iterable[object]]) -> None:
+    """One JSON document of named lists, an entry to a line, written as the entries come."""
+    encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
+    for place, (name, entries) in enumerate(lists.items()):
+        typer.echo(f"{',' if place else '{'}\n  {json.dumps(name)}: [", nl=False)
+        for number, entry in enumerate(entries):
+            sys.stdout.write(f"{',' if number else ''}\n    {encode(entry)}")
+        typer.echo("\n  ]", nl=False)
+    typer.echo("\n}")
+
+
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
@@ -89,7 +100,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     """A table: folded to the terminal's width there, whole lines of aligned columns in a pipe."""
     cells = [
         [
-            str(value) if {column, row[0]} & NUMBERS_AS_NAMES else _cell(value)
+            str(value) if {column, row[0]} & NUMBERS_AS_NAMES else cell(value)
             for column, value in zip(columns, row, strict=True)
         ]
         for row in rows
@@ -119,7 +130,8 @@ def _rich_table(columns: Sequence[str], cells: list[list[str]], title: str) -> N
     Console().print(table)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A value as people read it, without anything that a terminal would obey."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -190,8 +202,7 @@ def report_error(error: Exception, *, debug: bool, as_json: bool) -> int:
         error = _unexpected(error)
     details = _details(error)
     if as_json:
-        document = {"what": error.what, "details": details, "unchanged": error.unchanged, "todo": error.todo}
-        print_json({"error": {**document, "exit_code": error.exit_code}})
+        _print_error(error, details)
     say(f"Error: {error.what}")
     for line in details:
         say(f"  - {line}")
@@ -200,6 +211,22 @@ def report_error(error: Exception, *, debug: bool, as_json: bool) -> int:
     if error.todo:
         say(f"Next: {error.todo}")
     return error.exit_code
+
+
+def print_usage_error(ended: SystemExit) -> None:
+    """The JSON document of a usage error, which Typer has told on stderr and turned into this end; else nothing."""
+    error = ended.__context__
+    message = getattr(error, "format_message", None)
+    if message is None:
+        return
+    context = getattr(error, "ctx", None)
+    todo = f"{context.command_path} --help" if context else "mmcampaign --help"
+    _print_error(InputError(message(), unchanged="Nothing was done.", todo=todo), [])
+
+
+def _print_error(error: MmcampaignError, details: list[str]) -> None:
+    document = {"what": error.what, "details": details, "unchanged": error.unchanged, "todo": error.todo}
+    print_json({"error": {**document, "exit_code": error.exit_code}})
 
 
 def _details(error: MmcampaignError) -> list[str]:

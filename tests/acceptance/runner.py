@@ -135,11 +135,12 @@ def check(result: Result, words: Iterable[object], *, code: int | None, personal
 
 
 def _talk(main: int, typed: str) -> str:
-    """Read until the other side is closed; type when asked.
+    """Read until the other side is closed; type when asked, one line of ``typed`` for each question.
 
     A control key is typed again when nothing comes of it: a signal in the instant between Python's last look at its
     signals and the read of the answer is seen only at the next one, as for a person who types that fast.
     """
+    answers = typed.splitlines(keepends=True)
     seen, again, deadline = b"", "", time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < deadline:
         if not select.select([main], [], [], QUIET_SECONDS)[0]:
@@ -152,9 +153,10 @@ def _talk(main: int, typed: str) -> str:
         if not some:
             break
         seen += some
-        if typed and seen.endswith(b": "):
-            os.write(main, typed.encode())
-            again, typed = typed if typed in CONTROL_KEYS else "", ""
+        if answers and seen.endswith(b": "):
+            answer = answers.pop(0)
+            os.write(main, answer.encode())
+            again = answer if answer in CONTROL_KEYS else ""
     os.close(main)
     return seen.decode()
 

@@ -244,7 +244,7 @@ def test_words_that_are_no_command(tmp_path: Path) -> None:
     assert cli("--version").out == f"mmcampaign {__version__}\n"
     bare = cli(code=2)
     assert "dry-run" in bare.out + bare.err
-    assert "Did you mean 'status'?" in cli("staus", code=2).err
+    assert "Did you mean 'status'" in cli("staus", code=2).err
     assert "Did you mean" in cli("dryrun", code=2).err
     assert "is not a day" in cli("cohort", "river", "--today", "tomorrow", code=2).err
     assert "--as" in cli("resolve", 1, code=2).err

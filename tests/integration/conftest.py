@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from mmcampaign.checks import outside
 from mmcampaign.store.engine import Store
 from tests.builders import certified, make_candidate, make_enrollment, make_learner
 from tests.worlds import TestApp, fill, make_app, people
+
+
+@pytest.fixture(autouse=True)
+def _no_spam_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether SpamAssassin is on this machine does not matter here, and it takes two seconds an email."""
+    monkeypatch.setattr(outside, "assassin", lambda: None)
 
 
 @pytest.fixture
@@ -39,3 +46,9 @@ def app(store: Store, tmp_path: Path) -> TestApp:
     made = make_app(store, tmp_path)
     site = made.settings.site.model_copy(update={"staff": ("@nx.example",)})
     return replace(made, settings=replace(made.settings, site=site))
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that looks at the database with each claim only, however long the test takes."""
+    monkeypatch.setattr("mmcampaign.watch.LOOK_SECONDS", 3_600.0)

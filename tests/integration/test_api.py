@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from mmcampaign.planning import PlanRequest
 from mmcampaign.sending import SendRequest, send
 from mmcampaign.store.reports import completion_rows
 from tests.acceptance.runner import Cli
-from tests.acceptance.worlds import configure, make_river, people
+from tests.acceptance.worlds import configure, make_river, people, write_reports
 
 LEARNERS = 12
 TODAY = datetime.now(UTC).date()
+LATER = datetime.now(UTC) + timedelta(days=3)
 
 
 @pytest.fixture
@@ -240,3 +242,22 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_a_name_the_package_does_not_have() -> None:
     with pytest.raises(AttributeError, match="no attribute 'opne'"):
         _ = mmcampaign.opne
+
+
+# --- an earlier day -------------------------------------------------------------------------------------------------
+
+
+def test_an_earlier_day_goes_by_the_exports_of_that_day(project: Project, folder: Path) -> None:
+    """Everybody fails in a report of tomorrow; as of today they are chosen all the same, and nothing is written."""
+    chosen = records(project.cohort("river"))
+    write_reports(folder / "later", [replace(one, grade=0.1, track="audit") for one in people(LEARNERS)], stamp=LATER)
+    app = opened_for_work(folder)
+    ingest(app.store, tuple(app.settings.programs.values()), [folder / "later"], now=app.clock())
+    app.store.close()
+    assert project.cohort("river").empty
+    assert records(project.cohort("river", as_of=TODAY)) == chosen
+    assert len(project.excluded("river", as_of=TODAY.isoformat())) == 3
+    assert project.explain("river", 1_001, as_of=TODAY)["chosen"].any()
+    assert not project.explain("river", 1_001)["chosen"].any()
+    with pytest.raises(InputError, match="No export of Rivers from that time"):
+        project.cohort("river", as_of="2001-01-01")

@@ -4,10 +4,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Literal, Protocol
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+Scheme = Literal["light", "dark", "no-preference"]
 
 AXE = Path(__file__).resolve().parents[1] / "data" / "axe"
 
@@ -30,3 +34,31 @@ def axe() -> str:
     script = (AXE / "axe.min.js").read_bytes()
     assert hashlib.sha256(script).hexdigest() in (AXE / "README.md").read_text("utf-8")
     return script.decode()
+
+
+class Opened(Protocol):
+    """Opens a page from the disk in a window of its own; gives it, and every network address that it got through to."""
+
+    def __call__(
+        self, path: Path, *, width: int = 1280, scheme: Scheme = "light"
+    ) -> AbstractContextManager[tuple[Page, list[str]]]: ...
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Opened:
+    @contextmanager
+    def open_page(path: Path, *, width: int = 1280, scheme: Scheme = "light") -> Iterator[tuple[Page, list[str]]]:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page = context.new_page()
+        fetched: list[str] = []
+
+        def answer(route: Route) -> None:
+            fetched.append(route.request.url)
+            route.fulfill(body="reached")
+
+        context.route("https://**", answer)
+        page.goto(path.as_uri())
+        yield page, fetched
+        context.close()
+
+    return open_page

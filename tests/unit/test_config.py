@@ -65,6 +65,7 @@ port = 587
 security = "starttls"
 username = "mm"
 connections = 8
+batch = 7
 [delivery.sendgrid]
 host = "http://localhost:8080"
 batch_size = 1000
@@ -72,6 +73,9 @@ sandbox = true
 [delivery.ses]
 region = "ap-southeast-2"
 endpoint_url = "http://127.0.0.1:5000"
+configuration_set = "mm_events"
+connections = 2
+batch = 5
 [policy]
 cooldown_days = 7
 consent = "required"
@@ -142,10 +146,17 @@ def test_every_key_of_the_contract_is_read(tmp_path: Path) -> None:
         "security": "starttls",
         "username": "mm",
         "connections": 8,
+        "batch": 7,
     }
     assert settings.delivery.sendgrid.host == "http://localhost:8080"
     assert (settings.delivery.sendgrid.batch_size, settings.delivery.sendgrid.sandbox) == (1000, True)
-    assert settings.delivery.ses.endpoint_url == "http://127.0.0.1:5000"
+    assert settings.delivery.ses.model_dump() == {
+        "region": "ap-southeast-2",
+        "endpoint_url": "http://127.0.0.1:5000",
+        "configuration_set": "mm_events",
+        "connections": 2,
+        "batch": 5,
+    }
     assert settings.policy.model_dump() == {
         "cooldown_days": 7,
         "consent": "required",
@@ -238,9 +249,25 @@ COURSE = "programs.river.courses[0]"
             id="policy",
         ),
         pytest.param(
+            SMALL + "[ingest]\nlargest_loss_percent = 120\nlargest_loss = 1\n",
+            (
+                "ingest.largest_loss_percent: 120 is not allowed; wanted a number of at most 100",
+                "ingest.largest_loss: is not a known key. Did you mean 'largest_loss_percent'?",
+            ),
+            id="ingest",
+        ),
+        pytest.param(
             edited(("public_url", "rate_per_second = 0\npublic_url")),
             ("mail.rate_per_second: 0 is not allowed; wanted a number greater than 0",),
             id="no mail a second",
+        ),
+        pytest.param(
+            edited(("public_url", "send_window = 'office hours'\nclaim_batch = 0\npublic_url")),
+            (
+                "mail.send_window: 'office hours' is not a send window; write it like mon-fri 09:00-17:00",
+                "mail.claim_batch: 0 is not allowed; wanted a number of at least 1",
+            ),
+            id="hours and batches",
         ),
         pytest.param(
             edited(("public_url", "rate_per_second = true\npublic_url")),

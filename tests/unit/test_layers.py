@@ -1,11 +1,12 @@
 """Imports point down only: read from the sources, for every module there is.
 
     cli  api
-    use cases      ingest  selection  planning  campaigns  sending  history  previews  dry_run  reports  doctor  demo
+    use cases      ingest  selection  planning  campaigns  sending  settling  handover  watch  history  previews
+                   dry_run  reports  doctor  demo
     wiring         app
     adapters       edx_csv  store  merge  delivery  pages  config  addresses  resources  testing  demo_*
     pure core      model  errors  completion  rules  cohorts  lifecycle  context  shapes  mime  tokens  frozen  pace
-                   figures  findings
+                   send_window  figures  findings
 
 Adapters do not know each other. A use case that needs no built ``App`` (``ingest``, ``reports``) is given its parts.
 """
@@ -34,8 +35,11 @@ CORE = {
     "tokens",
     "frozen",
     "pace",
+    "send_window",
     "figures",
     "findings",
+    "examples",
+    "synthetic",
 }
 # Each group is one adapter: its modules may use each other.
 ADAPTERS = {
@@ -44,9 +48,11 @@ ADAPTERS = {
     "store": {"store"},
     "merge": {"merge"},
     "delivery": {"delivery"},
+    "checks": {"checks"},
     "pages": {"pages"},
     "config": {"config", "config_schema", "config_programs"},
     "resources": {"resources"},
+    "scratch": {"scratch"},
     "testing": {"testing"},
     "demo data": {"demo_data", "demo_people", "demo_enrollments"},
 }
@@ -54,13 +60,28 @@ WIRING = {"app"}
 USE_CASES = {
     "ingest",
     "ingest_file",
+    "read_ahead",
+    "reading_order",
+    "tally",
+    "mending",
     "selection",
     "planning",
     "campaigns",
     "sending",
+    "settling",
+    "handover",
+    "watch",
+    "worker",
+    "following",
     "history",
     "previews",
+    "samples",
+    "template_folders",
     "dry_run",
+    "checking",
+    "marked",
+    "acceptances",
+    "campaign_findings",
     "reports",
     "doctor",
     "demo",
@@ -78,12 +99,18 @@ HOMES = {
     "pandas": ("edx_csv", "demo_data", "api"),
     "sqlalchemy": ("store",),
     "alembic": ("store",),
+    "psycopg": ("store",),
+    "procrastinate": ("store",),
     "adbc_driver_manager": ("store",),
     "adbc_driver_sqlite": ("store",),
     "jinja2": ("merge", "pages"),
     "premailer": ("merge",),
+    "lxml": ("merge", "pages", "checks"),
+    "tinycss2": ("checks",),
     "sendgrid": ("delivery.sendgrid",),
     "python_http_client": ("delivery.sendgrid",),
+    "boto3": ("delivery.ses",),
+    "botocore": ("delivery.ses",),
     "xlsxwriter": ("reports",),
     "pydantic": ("config", "config_schema"),
     "pydantic_core": ("config", "config_schema"),

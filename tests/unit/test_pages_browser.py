@@ -1,14 +1,12 @@
 """The pages in Chromium: nothing sticks out, nothing is fetched, links in an email are dead, a print hides nothing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
 
 from mmcampaign.pages.dry_run import write_dry_run
+from tests.unit.conftest import Opened
 from tests.unit.pages_builders import page_of_words
 from tests.unit.pages_example import write_example
 
@@ -27,33 +25,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dry_run(page, recipients, excluded, tmp_path_factory.mktemp("browser") / "report").report
 
 
-@contextmanager
-def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = False) -> Iterator[tuple[Page, list[str]]]:
-    """The page in a window of its own, and every address of the network that it got through to."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
-    page = context.new_page()
-    fetched: list[str] = []
-
-    def answer(route: Route) -> None:
-        fetched.append(route.request.url)
-        route.fulfill(body="reached")
-
-    context.route("https://**", answer)
-    page.goto(path.as_uri())
-    yield page, fetched
-    context.close()
-
-
 @pytest.mark.parametrize("width", [375, 768, 1280])
-def test_nothing_sticks_out(browser: Browser, report: Path, tmp_path: Path, width: int) -> None:
+def test_nothing_sticks_out(opened: Opened, report: Path, tmp_path: Path, width: int) -> None:
     for path in (report, write_example(tmp_path / "example")):
-        with opened(browser, path, width=width) as (page, _):
+        with opened(path, width=width) as (page, _):
             page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
             assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_email_in_its_frame_can_do_nothing(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (page, fetched):
+def test_email_in_its_frame_can_do_nothing(opened: Opened, report: Path) -> None:
+    with opened(report) as (page, fetched):
         frame = page.frame_locator("iframe").first
         for target in ("#plain", "button"):
             frame.locator(target).click()
@@ -64,9 +45,9 @@ def test_email_in_its_frame_can_do_nothing(browser: Browser, report: Path) -> No
         assert fetched == []
 
 
-def test_dark_page_is_dark_and_its_emails_stay_as_they_are(browser: Browser, report: Path) -> None:
+def test_dark_page_is_dark_and_its_emails_stay_as_they_are(opened: Opened, report: Path) -> None:
     colour = "getComputedStyle(document.body).backgroundColor"
-    with opened(browser, report, dark=True) as (page, _):
+    with opened(report, scheme="dark") as (page, _):
         assert page.evaluate(colour) == "rgb(23, 21, 28)"
         frame = page.locator("iframe").first
         assert frame.evaluate("frame => getComputedStyle(frame).backgroundColor") == "rgb(255, 255, 255)"
@@ -74,8 +55,8 @@ def test_dark_page_is_dark_and_its_emails_stay_as_they_are(browser: Browser, rep
         assert page.evaluate(colour) == "rgb(255, 255, 255)"
 
 
-def test_print_opens_what_is_folded(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (page, _):
+def test_print_opens_what_is_folded(opened: Opened, report: Path) -> None:
+    with opened(report) as (page, _):
         names, text = page.locator("#unenrolled table"), page.locator(".shape pre")
         assert not names.is_visible()
         page.emulate_media(media="print")

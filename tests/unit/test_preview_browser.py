@@ -1,14 +1,13 @@
 """The pages of a preview in Chromium, from the disk: every switch shows what it says."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
+from playwright.sync_api import FrameLocator, Page, expect
 
 from mmcampaign.findings import Finding, Part, Severity
 from mmcampaign.pages.preview import PreviewEmail, PreviewPage, PreviewShape, write_previews
+from tests.unit.conftest import Opened
 
 pytestmark = pytest.mark.browser
 
@@ -51,23 +50,6 @@ def write_preview(folder: Path) -> Path:
     return write_previews(page, folder).index.parent
 
 
-@contextmanager
-def opened(browser: Browser, path: Path, *, width: int = 1280) -> Iterator[tuple[Page, list[str]]]:
-    """The page, and every address of the network that it got through to."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="no-preference")
-    page = context.new_page()
-    fetched: list[str] = []
-
-    def answer(route: Route) -> None:
-        fetched.append(route.request.url)
-        route.fulfill(body="reached")
-
-    context.route("https://**", answer)
-    page.goto(path.as_uri())
-    yield page, fetched
-    context.close()
-
-
 def shown(page: Page) -> FrameLocator:
     """The email that can be seen."""
     return page.frame_locator("iframe:visible")
@@ -75,14 +57,14 @@ def shown(page: Page) -> FrameLocator:
 
 @pytest.mark.parametrize("name", ["index", "shape-1", "source"])
 @pytest.mark.parametrize("width", [375, 1280])
-def test_nothing_sticks_out(browser: Browser, folder: Path, name: str, width: int) -> None:
-    with opened(browser, folder / f"{name}.html", width=width) as (page, _):
+def test_nothing_sticks_out(opened: Opened, folder: Path, name: str, width: int) -> None:
+    with opened(folder / f"{name}.html", width=width, scheme="no-preference") as (page, _):
         page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_learners_are_switched_by_keyboard(browser: Browser, folder: Path) -> None:
-    with opened(browser, folder / "shape-1.html") as (page, _):
+def test_learners_are_switched_by_keyboard(opened: Opened, folder: Path) -> None:
+    with opened(folder / "shape-1.html", scheme="no-preference") as (page, _):
         expect(shown(page).get_by_text("Dear Ada")).to_be_visible()
         page.get_by_label("the first of them").focus()
         page.keyboard.press("ArrowRight")
@@ -98,8 +80,8 @@ def test_learners_are_switched_by_keyboard(browser: Browser, folder: Path) -> No
         pytest.param("Headers", "<https://mail.example.org/u/preview>", id="headers"),
     ],
 )
-def test_what_else_there_is_takes_the_emails_place(browser: Browser, folder: Path, choice: str, words: str) -> None:
-    with opened(browser, folder / "shape-1.html") as (page, _):
+def test_what_else_there_is_takes_the_emails_place(opened: Opened, folder: Path, choice: str, words: str) -> None:
+    with opened(folder / "shape-1.html", scheme="no-preference") as (page, _):
         panel = page.locator(".person-1").get_by_text(words)
         expect(panel).not_to_be_visible()
         page.get_by_label(choice, exact=True).focus()
@@ -108,8 +90,8 @@ def test_what_else_there_is_takes_the_emails_place(browser: Browser, folder: Pat
         expect(page.locator("iframe:visible")).to_have_count(0)
 
 
-def test_widths_and_colours_reach_the_emails_own_styles(browser: Browser, folder: Path) -> None:
-    with opened(browser, folder / "shape-1.html") as (page, _):
+def test_widths_and_colours_reach_the_emails_own_styles(opened: Opened, folder: Path) -> None:
+    with opened(folder / "shape-1.html", scheme="no-preference") as (page, _):
         words = shown(page).locator("p")
         expect(words).to_have_css("letter-spacing", "normal")
         for width in (768, 375, 800):
@@ -125,8 +107,8 @@ def test_widths_and_colours_reach_the_emails_own_styles(browser: Browser, folder
         expect(page.locator("iframe:visible")).to_have_css("filter", "invert(1) hue-rotate(180deg)")
 
 
-def test_images_off_fetches_nothing(browser: Browser, folder: Path) -> None:
-    with opened(browser, folder / "shape-1.html") as (page, fetched):
+def test_images_off_fetches_nothing(opened: Opened, folder: Path) -> None:
+    with opened(folder / "shape-1.html", scheme="no-preference") as (page, fetched):
         expect(shown(page).get_by_alt_text("edX")).to_be_visible()
         before = list(fetched)
         assert set(before) <= {"https://www.edx.org/logo.png"}
@@ -136,8 +118,8 @@ def test_images_off_fetches_nothing(browser: Browser, folder: Path) -> None:
         assert fetched == before
 
 
-def test_an_email_runs_nothing_and_leads_nowhere(browser: Browser, folder: Path) -> None:
-    with opened(browser, folder / "shape-1.html") as (page, fetched):
+def test_an_email_runs_nothing_and_leads_nowhere(opened: Opened, folder: Path) -> None:
+    with opened(folder / "shape-1.html", scheme="no-preference") as (page, fetched):
         shown(page).get_by_role("link", name="go").click()
         assert page.context.pages == [page]
         assert "run" not in page.title()
