@@ -1,12 +1,15 @@
-"""``python -m bench [main|messages|ingest|selection|delivery|workers] [--learners N] [--messages N]``."""
+"""``python -m bench [main|messages|ingest|selection|delivery|workers|million] [--learners N] [--messages N]``."""
 
 import argparse
 
-from bench import delivery, ingest, main_job, messages, selection, workers
+from bench import delivery, ingest, main_job, messages, million, selection, workers
 
 parser = argparse.ArgumentParser(prog="python -m bench")
 parser.add_argument(
-    "what", nargs="?", choices=["main", "messages", "ingest", "selection", "delivery", "workers", "all"], default="all"
+    "what",
+    nargs="?",
+    choices=["main", "messages", "ingest", "selection", "delivery", "workers", "million", "all"],
+    default="all",
 )
 parser.add_argument("--learners", type=int, default=100_000)
 parser.add_argument("--messages", type=int, default=3_000)
@@ -24,3 +27,5 @@ if chosen.what in ("workers", "all"):
     workers.run(chosen.messages)
 if chosen.what in ("main", "all"):
     main_job.run(chosen.learners)
+if chosen.what == "million":
+    million.run(1_000_000 if chosen.messages == parser.get_default("messages") else chosen.messages)

@@ -119,7 +119,7 @@ class World:
 
     def send(self, environ: dict[str, str]) -> float:
         """Seconds of the use case: settle, check for drift, claim, build, hand over, record, add up."""
-        self._fresh()
+        self.fresh()
         app = open_app(None, {**os.environ, **environ}, cwd=self.folder)
         try:
             started = time.perf_counter()
@@ -132,7 +132,7 @@ class World:
 
     def command(self, environ: dict[str, str]) -> float:
         """Seconds of ``mmcampaign send`` as a person runs it, start included."""
-        self._fresh()
+        self.fresh()
         kept = dict(os.environ)
         os.environ.update(environ)
         try:
@@ -141,7 +141,7 @@ class World:
             os.environ.clear()
             os.environ.update(kept)
 
-    def _fresh(self) -> None:
+    def fresh(self) -> None:
         for old in self.folder.glob("mmcampaign.db*"):
             old.unlink()
         shutil.copyfile(self._keep, self.folder / "mmcampaign.db")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds and peak memory (MB, resident) of one process."""
+    """Wall seconds, peak memory (MB, resident) and processor seconds of one process."""
 
     seconds: float
     peak_mb: float
+    cpu_seconds: float
 
 
 # A process starts with the peak memory of the one that started it, so a small one stands in between.
@@ -24,7 +25,8 @@ started = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 _, status, usage = os.wait4(process.pid, 0)
 seconds = time.perf_counter() - started
-print(json.dumps([seconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([seconds, usage.ru_maxrss / 1024, cpu, os.waitstatus_to_exitcode(status)]))
 """
 
 
@@ -32,10 +34,10 @@ def command(arguments: Sequence[str], *, cwd: Path | None = None) -> Cost:
     """Run a command in a process of its own; its output goes nowhere, a failure ends the benchmark."""
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *arguments]
     ran = subprocess.run(launcher, cwd=cwd, capture_output=True, text=True, check=True)
-    seconds, peak_mb, code = json.loads(ran.stdout)
+    *cost, code = json.loads(ran.stdout)
     if code not in (0, 1):
         sys.exit(f"{' '.join(arguments)} ended with {code}:\n{ran.stderr}")
-    return Cost(seconds, peak_mb)
+    return Cost(*cost)
 
 
 def mmcampaign(*arguments: str, cwd: Path) -> Cost:

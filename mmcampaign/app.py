@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mmcampaign.config import Settings, find_config, load_settings
 from mmcampaign.config_schema import did_you_mean
-from mmcampaign.delivery import Backend, FileOptions, Options, SendgridOptions, SmtpOptions, make_backend
+from mmcampaign.delivery import Backend, FileOptions, Options, SendgridOptions, SesOptions, SmtpOptions, make_backend
 from mmcampaign.errors import InputError
 from mmcampaign.model import Program
 from mmcampaign.resources import resource
@@ -70,12 +70,15 @@ class App:
                 username=smtp.username,
                 password=secrets.smtp_password,
                 connections=smtp.connections,
+                batch=smtp.batch,
             )
         if name == "sendgrid":
             grid = delivery.sendgrid
             return SendgridOptions(
                 host=grid.host, api_key=secrets.sendgrid_api_key, batch_size=grid.batch_size, sandbox=grid.sandbox
             )
+        if name == "ses":
+            return SesOptions(**dict(delivery.ses))
         return FileOptions(dir=delivery.file.dir)
 
 

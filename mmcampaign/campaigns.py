@@ -1,10 +1,12 @@
 """Use case: approve, reject, pause, resume or cancel a campaign, and find out whether it drifted since planned."""
 
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy import Connection
 
+from mmcampaign import __version__
 from mmcampaign.app import App
 from mmcampaign.errors import InputError, RefusedError
 from mmcampaign.findings import Severity, findings_in, without_findings
@@ -14,6 +16,7 @@ from mmcampaign.model import CampaignState, MessageStatus, Program
 from mmcampaign.planning import frozen_row, recipients, settings_now
 from mmcampaign.store import audit, campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
+from mmcampaign.store.inputs import approved_inputs, inputs_digest
 
 NAMED_IN_DRIFT = 5
 FINISHED = CampaignState.FINISHED
@@ -51,11 +54,10 @@ def approve(app: App, campaign: int, *, by: str = "", note: str = "") -> Campaig
                 unchanged="It is still only planned.",
                 todo="This is policy.approval in config.toml.",
             )
+        read = _inputs(app, connection, campaign)  # before selecting, so that a change meanwhile shows later
         refuse_drift(app, connection, planned)
-        at = app.clock()
-        campaigns.change_state(
-            connection, campaign, CampaignState.APPROVED, approved_at=at, approved_by=approver, note=note or None
-        )
+        columns = {"approved_at": app.clock(), "approved_by": approver, "note": note or None, "inputs": read or None}
+        campaigns.change_state(connection, campaign, CampaignState.APPROVED, **columns)
         log_act(
             app, connection, "approved", campaign, {"fingerprint": planned.fingerprint, "by": approver, "note": note}
         )
@@ -189,12 +191,15 @@ def log_act(app: App, connection: Connection, act: str, campaign: int, facts: Ma
 def refuse_drift(app: App, connection: Connection, campaign: Campaign) -> None:
     """Raise RefusedError when templates, settings or data no longer give what was planned, saying what changed.
 
-    Of a campaign that has started only those still to be written to are compared.
+    Of a campaign that has started only those still to be written to are compared. The selection is run again unless
+    nothing that it reads was changed since the approval (decision 16).
     """
     program = app.program(campaign.program)
     template = app.merger().load(program.template, subject=program.subject)
     now = settings_now(app, program, template, campaign.settings["selection"])
-    facts = changes(without_findings(campaign.settings), now) or _recipient_changes(app, connection, campaign, program)
+    facts = changes(without_findings(campaign.settings), now)
+    if not facts and not _as_approved(app, connection, campaign.id):
+        facts = _recipient_changes(app, connection, campaign, program)
     if facts:
         raise RefusedError(
             f"Campaign {campaign.id} is no longer what was planned.",
@@ -202,6 +207,21 @@ def refuse_drift(app: App, connection: Connection, campaign: Campaign) -> None:
             unchanged="Nothing was sent.",
             todo=f"mmcampaign cancel {campaign.id}, then mmcampaign dry-run {campaign.program}",
         )
+
+
+def _as_approved(app: App, connection: Connection, campaign: int) -> bool:
+    """Whether selecting again would give what it gave at the approval, without doing so. False: it has to be done."""
+    read = approved_inputs(connection, campaign)
+    return read != "" and read == _inputs(app, connection, campaign)
+
+
+def _inputs(app: App, connection: Connection, campaign: int) -> str:
+    """One digest of all that selection reads beside the frozen settings; empty when it cannot be told.
+
+    That is the data, the program and the library that judges addresses, and the time zone, which makes days of times.
+    """
+    data = inputs_digest(connection, campaign)
+    return data and f"{data} {__version__} {version('email-validator')} {app.settings.site.timezone}"
 
 
 def _recipient_changes(app: App, connection: Connection, campaign: Campaign, program: Program) -> list[str]:

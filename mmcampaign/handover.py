@@ -7,13 +7,16 @@ does not cover any more: a process that was stopped for longer than its lease fi
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from mmcampaign.app import App
 from mmcampaign.context import token_values
 from mmcampaign.delivery import Backend
+from mmcampaign.errors import UnavailableError
 from mmcampaign.frozen import sender_of
 from mmcampaign.lifecycle import costs_an_attempt, settle
 from mmcampaign.mime import Composer, ascii_address
@@ -26,6 +29,7 @@ from mmcampaign.watch import Watch
 
 # Of the lease; the rest is for the answer to the last message begun.
 COVERS = 0.75
+RECORD_SECONDS, TRY_AGAIN_SECONDS = 60.0, 0.5  # for the record of mail that has gone out, when the database is away
 MOST_SHAPES = 100  # kept ready at a time
 
 
@@ -120,9 +124,22 @@ class Hand:
                     attempts=message.attempts - (not costs_an_attempt(receipt)),
                 )
             )
-        with self._app.store.write(patient=True) as connection:
-            outbox.record(connection, self._campaign, records, by=self._name, now=now)
+        self._write_down(records, now)
         return records
+
+    def _write_down(self, records: Sequence[Record], now: datetime) -> None:
+        """A server that is away for a moment does not lose what is known; what was written already may be again."""
+        patience = steady() + RECORD_SECONDS
+        while True:
+            try:
+                with self._app.store.write(patient=True) as connection:
+                    outbox.record(connection, self._campaign, records, by=self._name, now=now)
+            except UnavailableError:
+                if self._app.store.dialect == "sqlite" or steady() > patience:
+                    raise
+                time.sleep(TRY_AGAIN_SECONDS)
+            else:
+                return
 
     def _load_shape(self, connection: Connection, digest: str) -> None:
         if digest not in self._shapes:

@@ -1,9 +1,10 @@
 """The nouns of the program: frozen values and closed sets. Standard library only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cached_property
 
 
 class FileStatus(StrEnum):
@@ -25,6 +26,20 @@ class Status(StrEnum):
     PASSED_NOT_ELIGIBLE = "passed_not_eligible"
     NOT_PASSED = "not_passed"
     GRADE_UNKNOWN = "grade_unknown"
+
+
+class Change(StrEnum):
+    """What an export changed for a learner against the export before it.
+
+    ``lowered`` is for eyes: a grade that fell, a pass or a certificate that was lost (edX case E45).
+    """
+
+    NEWLY_ENROLLED = "newly_enrolled"
+    PASSED = "passed"
+    UPGRADED = "upgraded"
+    CERTIFIED = "certified"
+    VANISHED = "vanished"
+    LOWERED = "lowered"
 
 
 class Cohort(StrEnum):
@@ -141,7 +156,7 @@ class Program:
     subject: str = ""
     courses: tuple[Course, ...]
 
-    @property
+    @cached_property
     def series(self) -> tuple[Course, ...]:
         return tuple(course for course in self.courses if course.series)
 
@@ -200,6 +215,7 @@ class Receipt:
     """What a backend knows of one message after a hand-over.
 
     ``halt`` says that going on is useless (login refused, disk full): the run stops and tells why.
+    ``slower``: the provider asks for fewer messages a second (HTTP 429, SMTP 421); it is nothing about this message.
     ``retry_after`` is in seconds.
     """
 
@@ -208,6 +224,7 @@ class Receipt:
     provider_message_id: str = ""
     error: str = ""
     halt: bool = False
+    slower: bool = False
     retry_after: float | None = None
 
 
@@ -252,8 +269,13 @@ class Outgoing:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Messages of one shape, handed over together."""
+    """Messages of one shape, handed over together.
+
+    A backend asks ``may_go`` right before it begins with a message. False is final: somebody paused the campaign, or
+    the claim is about to run out. Whatever was not begun is then answered with NOT_TAKEN and ``halt``.
+    """
 
     shape: Shape
     sender: Sender
     messages: tuple[Outgoing, ...]
+    may_go: Callable[[], bool] = field(default=lambda: True, compare=False)

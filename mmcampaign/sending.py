@@ -4,56 +4,73 @@ Claim (commit) → hand over → record (commit), batch by batch. Whatever kills
 ``sending``; the next run settles those first, by the backend's own record where it has one, else as ``unknown``.
 """
 
-import hashlib
-import os
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection
 
 from mmcampaign.app import App
 from mmcampaign.campaigns import finish_if_settled, get, log_act, refuse_drift
-from mmcampaign.context import token_values
 from mmcampaign.delivery import Backend
 from mmcampaign.errors import RefusedError, UnavailableError
-from mmcampaign.frozen import sender_of
-from mmcampaign.lifecycle import settle
-from mmcampaign.mime import Composer, ascii_address
-from mmcampaign.model import Batch, CampaignState, MessageStatus, Outcome, Outgoing, Receipt, Sender, Shape
-from mmcampaign.pace import Pace
+from mmcampaign.handover import Hand, outgoing_message
+from mmcampaign.lifecycle import asks_for_less
+from mmcampaign.model import CampaignState, MessageStatus
+from mmcampaign.settling import count_ledger, settle_orphans
 from mmcampaign.store import campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
-from mmcampaign.store.engine import Store
-from mmcampaign.store.outbox import Claimed, Record
+from mmcampaign.store.outbox import Record
+from mmcampaign.watch import REACH_NOBODY, Turns, Watch, opening
+
+__all__ = ["FIRST_WAVE", "Run", "SendRequest", "begin", "outgoing_message", "send", "share"]
 
 FAILURES_IN_A_ROW = 25
-LONGEST_BREAK_SECONDS = 30.0
+PUT_OFFS_IN_A_ROW = 10
+FIRST_WAVE = "the first wave has gone out"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SendRequest:
-    """What to send. ``limit`` sends at most so many now; ``backend`` overrides the configured one."""
+    """What to send. ``backend`` overrides the configured one.
+
+    ``limit`` sends at most so many now; ``first`` does too, and then pauses the campaign until somebody resumes it.
+    ``leave`` is how many of the pending ones are not for this run: unlike a limit it holds for a run begun again.
+    ``resume`` goes on although a person paused the campaign; ``wait`` waits for the send window.
+    """
 
     campaign: int
     backend: str = ""
     limit: int | None = None
+    first: int | None = None
+    leave: int = 0
+    resume: bool = False
+    wait: bool = False
+
+    def number_of(self, pending: int) -> int:
+        """How many of the pending messages may go now."""
+        limits = [most for most in (self.limit, self.first) if most is not None]
+        return max(0, min([pending - self.leave, *limits]))
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run of the sender: what it did so far, and why it stopped if it did."""
+    """One run of the sender: what it did so far, and why it stopped if it did.
+
+    ``trouble`` is what it met and paused the campaign for; ``told`` is what a person or the clock told it.
+    """
 
     campaign: int
     total: int
     done: int = 0
     failures_in_a_row: int = 0
+    put_offs_in_a_row: int = 0
     last_error: str = ""
     trouble: str = ""
+    told: str = ""
     interrupted: bool = False
+    ended_first_wave: bool = False
     stop: Event = field(default_factory=Event)
 
 
@@ -68,38 +85,72 @@ def send(
     """Send what is pending; safe to call again whatever happened before.
 
     ``confirm`` gets the campaign and the number about to be mailed and raises RefusedError unless that is wanted.
-    Setting ``stop`` finishes what is in flight and returns. Raises RefusedError when the campaign is not approved or
-    has drifted, UnavailableError when another process is sending.
+    Setting ``stop`` finishes what is in flight and returns. Raises RefusedError when the campaign is not approved, was
+    paused by a person or has drifted, UnavailableError when another process is sending or the send window is closed.
     """
     backend = app.backend(request.backend)
     try:
-        with _only_sender(app.store):
-            _settle_orphans(app, request.campaign, backend)
-            campaign, pending = _check(app, request, backend)
-            number = pending if request.limit is None else min(request.limit, pending)
+        with _only_sender(app):
+            settle_orphans(app, request.campaign, backend)
+            campaign, number = begin(app, request, backend.name, confirm=confirm)
             run = Run(campaign=campaign.id, total=number, stop=stop or Event())
             if number:
-                confirm(campaign, number)
-                _start(app, campaign, backend, number)
-                _send_all(app, campaign, backend, run, on_progress)
-            return _finish(app, campaign, run), run
+                _send_all(app, campaign, backend, run, wait=request.wait, on_progress=on_progress)
+            return _finish(app, campaign, request, run), run
     finally:
         backend.close()
 
 
+def begin(
+    app: App, request: SendRequest, backend: str, *, confirm: Callable[[Campaign, int], None]
+) -> tuple[Campaign, int]:
+    """All that comes before the first message: every reason to refuse, the question, the start in the log.
+
+    The campaign and how many messages may go now. Raises as ``send`` does.
+    """
+    campaign, pending = _check(app, request, backend)
+    number = request.number_of(pending)
+    if number:
+        confirm(campaign, number)
+        _start(app, campaign, request, backend, number)
+    return campaign, number
+
+
+def share(app: App, request: SendRequest, *, stop: Event) -> tuple[Campaign, Run]:
+    """Do a part of what ``begin`` has begun, beside any number of others: send until nothing is left to claim.
+
+    Needs no template and no secret key. A campaign that is not being sent any more is left alone.
+    """
+    backend = app.backend(request.backend)
+    try:
+        settle_orphans(app, request.campaign, backend)
+        with app.store.read() as connection:
+            campaign = get(connection, request.campaign)
+        pending = campaign.ledger["pending"] if campaign.state is CampaignState.SENDING else 0
+        run = Run(campaign=campaign.id, total=request.number_of(pending), stop=stop)
+        if run.total:
+            _send_all(app, campaign, backend, run, wait=False, on_progress=lambda _: None)
+        return _finish(app, campaign, request, run), run
+    finally:
+        backend.close()
+
+
+# --- may it go? -----------------------------------------------------------------------------------------------------
+
+
 @contextmanager
-def _only_sender(store: Store) -> Iterator[None]:
+def _only_sender(app: App) -> Iterator[None]:
     """On SQLite one process sends; the lock is the operating system's, so a killed process lets go of it."""
-    if store.path is None:
+    if app.store.path is None:
         yield
         return
-    lock = FileLock(f"{store.path}-sender.lock")
+    lock = FileLock(f"{app.store.path}-sender.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UnavailableError(
-            "Another mmcampaign is sending from this database right now.",
-            unchanged="This one did nothing.",
+            f"Another mmcampaign is sending from this database right now{_at_work(app)}.",
+            unchanged="This one did nothing. With an SQLite database one process sends at a time.",
             todo="mmcampaign status  (shows how far it is)",
         ) from error
     try:
@@ -108,36 +159,24 @@ def _only_sender(store: Store) -> Iterator[None]:
         lock.release()
 
 
-def _settle_orphans(app: App, campaign: int, backend: Backend) -> None:
-    """Messages a killed process left behind: proven accepted, proven not taken, or unknown."""
-    with app.store.write() as connection:
-        alone = app.store.path is not None
-        left = outbox.orphans(connection, campaign, now=app.clock(), alone=alone)
-        verdicts: dict[MessageStatus, list[int]] = {}
-        for row, message_id, provider in left:
-            proof = backend.proof(message_id) if provider == backend.name else None
-            verdicts.setdefault(_verdict(proof), []).append(row)
-        for status, rows in verdicts.items():
-            error = "the sending process ended before the answer" if status is MessageStatus.UNKNOWN else None
-            outbox.move(connection, campaign, rows, origin=MessageStatus.SENDING, status=status, error=error)
-        if left:
-            facts = {status.value: len(rows) for status, rows in verdicts.items()}
-            log_act(app, connection, "settled after an interruption", campaign, facts)
-            outbox.drop_unmailable(connection, campaign, app.today)
+def _at_work(app: App) -> str:
+    """Which campaign the other process is at, as far as the database tells."""
+    with app.store.read() as connection:
+        busy = [row for row in campaigns.list_campaigns(connection) if row.state is CampaignState.SENDING and row.open]
+    if not busy:
+        return ""
+    now = max(busy, key=lambda row: (row.ledger["sending"], row.id))
+    return (
+        f": campaign {now.id}, started by {now.sent_by}, {now.ledger['accepted']:,} of {now.chosen:,} accepted so far"
+    )
 
 
-def _verdict(proof: Outcome | None) -> MessageStatus:
-    if proof is Outcome.ACCEPTED:
-        return MessageStatus.ACCEPTED
-    return MessageStatus.PENDING if proof is Outcome.NOT_TAKEN else MessageStatus.UNKNOWN
-
-
-def _check(app: App, request: SendRequest, backend: Backend) -> tuple[Campaign, int]:
+def _check(app: App, request: SendRequest, backend: str) -> tuple[Campaign, int]:
     """The campaign and how many are pending, after every reason to refuse."""
     with app.store.write() as connection:
         campaign = get(connection, request.campaign)
-        _require_sendable(campaign)
-        if not campaign.settings["mail"]["links_signed"] and backend.name not in ("file", "memory"):
+        _require_sendable(campaign, request)
+        if not campaign.settings["mail"]["links_signed"] and backend not in REACH_NOBODY:
             raise RefusedError(
                 "The unsubscribe links of this campaign were made without a secret key, so they would not work.",
                 unchanged="Nothing was sent.",
@@ -145,12 +184,14 @@ def _check(app: App, request: SendRequest, backend: Backend) -> tuple[Campaign, 
             )
         outbox.drop_unmailable(connection, campaign.id, app.today)
         pending = get(connection, campaign.id).ledger["pending"]
-        if pending:
+    if pending:
+        _require_open(app, request, backend)
+        with app.store.read() as connection:
             refuse_drift(app, connection, campaign)
     return campaign, pending
 
 
-def _require_sendable(campaign: Campaign) -> None:
+def _require_sendable(campaign: Campaign, request: SendRequest) -> None:
     if campaign.state is CampaignState.PLANNED:
         raise RefusedError(
             f"Campaign {campaign.id} is planned but not approved.",
@@ -159,46 +200,74 @@ def _require_sendable(campaign: Campaign) -> None:
         )
     if campaign.state is CampaignState.CANCELLED:
         raise RefusedError(f"Campaign {campaign.id} was cancelled.", unchanged="Nothing was sent.")
+    if campaign.state is CampaignState.PAUSED and campaign.paused_by and not request.resume:
+        raise RefusedError(
+            f"Campaign {campaign.id} was paused by {campaign.paused_by}: {campaign.pause_reason}.",
+            unchanged="Nothing was sent.",
+            todo=f"mmcampaign resume {campaign.id}, then: mmcampaign send {campaign.id}",
+        )
 
 
-def _start(app: App, campaign: Campaign, backend: Backend, number: int) -> None:
+def _require_open(app: App, request: SendRequest, backend: str) -> None:
+    """Raise UnavailableError outside the send window, unless the run shall wait for it."""
+    mail = app.settings.mail
+    opens = None if backend in REACH_NOBODY else opening(app, mail.window)
+    if opens and not request.wait:
+        raise UnavailableError(
+            f"Mail goes out {mail.send_window} ({app.settings.site.timezone}) only; "
+            f"the send window opens on {opens:%A, %d %B at %H:%M}.",
+            unchanged="Nothing was sent.",
+            todo=f"mmcampaign send {request.campaign} --wait  (waits until then)",
+        )
+
+
+def _start(app: App, campaign: Campaign, request: SendRequest, backend: str, number: int) -> None:
     with app.store.write() as connection:
-        current = get(connection, campaign.id)
-        _require_sendable(current)
+        current = get(connection, campaign.id, hold=True)
+        _require_sendable(current, request)
         campaigns.change_state(
             connection,
             campaign.id,
             CampaignState.SENDING,
             started_at=current.started_at or app.clock(),
             sent_by=app.actor,
-            backend=backend.name,
+            backend=backend,
         )
-        log_act(app, connection, "sending", campaign.id, {"recipients": number, "backend": backend.name})
+        log_act(app, connection, "sending", campaign.id, {"recipients": number, "backend": backend})
 
 
-def _send_all(app: App, campaign: Campaign, backend: Backend, run: Run, on_progress: Callable[[Run], None]) -> None:
-    hand = _Hand(app, campaign, backend)
-    pace = Pace(0 if backend.name in ("file", "memory") else app.settings.mail.rate_per_second)
-    while run.done < run.total and not run.stop.is_set():
-        size = min(backend.batch_size, run.total - run.done, pace.most_at_once)
-        claimed = hand.claim(size)
-        if not claimed:
-            if not _wait_for_next_try(app, campaign.id, run):
-                break
-            continue
-        records = hand.deliver(claimed)
-        _judge(records, run)
-        on_progress(run)
-        if run.trouble:
+# --- the run --------------------------------------------------------------------------------------------------------
+
+
+def _send_all(
+    app: App, campaign: Campaign, backend: Backend, run: Run, *, wait: bool, on_progress: Callable[[Run], None]
+) -> None:
+    watch = Watch(app, campaign.id, run.stop, None if backend.name in REACH_NOBODY else app.settings.mail.window)
+    hand, turns = Hand(app, campaign, backend, watch), Turns(app, backend.name)
+    most = min(backend.batch_size, app.settings.mail.claim_batch)
+    while run.done < run.total and not run.trouble:
+        if watch.reason() and not (wait and watch.wait_for_opening()):
             break
-        pace.after(len(records), run.stop)
+        turn = turns.wait(min(most, run.total - run.done), watch)
+        claimed = hand.claim(turn) if turn else []
+        turns.used(len(claimed))
+        if claimed:
+            records = hand.deliver(claimed)
+            _judge(records, run, stopped=not hand.may_go())
+            _heed(records, run, turns)
+            on_progress(run)
+        elif turn and not _wait_for_next_try(app, campaign.id, watch, turns):
+            break
     run.interrupted = run.stop.is_set()
+    if run.done < run.total:
+        run.told = watch.decided or ("" if run.interrupted else watch.closed())
 
 
-def _judge(records: Sequence[Record], run: Run) -> None:
+def _judge(records: Sequence[Record], run: Run, *, stopped: bool) -> None:
     """Count what was settled for good, and stop where going on is useless or many in a row came to nothing.
 
-    In doubt is as bad as refused: a service that never answers would leave everybody in doubt.
+    In doubt is as bad as refused: a service that never answers would leave everybody in doubt. A ``stopped`` hand-over
+    left messages alone because it was told to, which is no trouble.
     """
     for record in records:
         status = record.settled.status
@@ -206,156 +275,57 @@ def _judge(records: Sequence[Record], run: Run) -> None:
         if status is not MessageStatus.PENDING:
             run.failures_in_a_row = 0 if status is MessageStatus.ACCEPTED else run.failures_in_a_row + 1
             run.last_error = record.settled.error or run.last_error
-        if record.receipt and record.receipt.halt:
+        if record.receipt and record.receipt.halt and not stopped:
             run.trouble = record.receipt.error or "the backend cannot go on"
     if run.failures_in_a_row >= FAILURES_IN_A_ROW:
         run.trouble = f"{run.failures_in_a_row} messages in a row were not accepted, the last: {run.last_error}"
 
 
-def _wait_for_next_try(app: App, campaign: int, run: Run) -> bool:
+def _heed(records: Sequence[Record], run: Run, turns: Turns) -> None:
+    """Slow down when the provider asks for it; give up for now when it keeps asking and takes nothing."""
+    asked = [record.receipt for record in records if record.receipt and asks_for_less(record.receipt)]
+    if not asked:
+        run.put_offs_in_a_row = 0
+        return
+    turns.slow_down(max((receipt.retry_after or 0.0 for receipt in asked), default=0.0))
+    run.put_offs_in_a_row = 0 if len(asked) < len(records) else run.put_offs_in_a_row + 1
+    if run.put_offs_in_a_row >= PUT_OFFS_IN_A_ROW:
+        run.trouble = f"the service asked {run.put_offs_in_a_row} times in a row for fewer messages: {asked[-1].error}"
+
+
+def _wait_for_next_try(app: App, campaign: int, watch: Watch, turns: Turns) -> bool:
     """Wait until a message that was put back may be tried again; False when nothing is left to try."""
+    turns.lost()
     with app.store.read() as connection:
         due = outbox.next_try(connection, campaign)
-    if due is None:
-        return False
-    seconds = (due - app.clock()).total_seconds()
-    run.stop.wait(min(max(seconds, 0.05), LONGEST_BREAK_SECONDS))
-    return not run.stop.is_set()
+    watch.look()
+    return due is not None and watch.wait(max((due - app.clock()).total_seconds(), 0.05))
 
 
-class _Hand:
-    """Claims, hands over and records the messages of one campaign for this process."""
-
-    def __init__(self, app: App, campaign: Campaign, backend: Backend) -> None:
-        self._app, self._campaign, self._backend = app, campaign.id, backend
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._sender = sender_of(campaign.settings)
-        self._shapes: dict[str, tuple[Shape, Composer]] = {}
-
-    def claim(self, size: int) -> list[Claimed]:
-        """Take the next messages of one shape; whoever may no longer be mailed is dropped from them."""
-        with self._app.store.write() as connection:
-            while claimed := self._claim(connection, size):
-                ids = [message.id for message in claimed]
-                if outbox.drop_unmailable(connection, self._campaign, self._app.today, claimed=ids):
-                    mailable = outbox.still_claimed(connection, ids)
-                    claimed = [message for message in claimed if message.id in mailable]
-                if claimed:
-                    self._load_shape(connection, claimed[0].shape_digest)
-                    return claimed
-        return []
-
-    def _claim(self, connection: Connection, size: int) -> list[Claimed]:
-        return outbox.claim(
-            connection,
-            self._campaign,
-            size=size,
-            by=self._name,
-            provider=self._backend.name,
-            now=self._app.clock(),
-        )
-
-    def deliver(self, claimed: Sequence[Claimed]) -> list[Record]:
-        """Hand over and record; whatever is raised meanwhile, what the backend cannot prove is recorded as unknown."""
-        shape, composer = self._shapes[claimed[0].shape_digest]
-        outgoing: list[Outgoing] = []
-        receipts: dict[str, Receipt] = {}
-        for message in claimed:
-            try:
-                outgoing.append(outgoing_message(message, self._campaign, self._sender, composer))
-            except ValueError as error:
-                receipts[message.message_id] = _receipt(message.message_id, Outcome.FAILED, str(error))
-        receipts |= {m.message_id: _receipt(m.message_id, Outcome.UNKNOWN, "no answer was kept") for m in outgoing}
-        digests = {m.message_id: hashlib.sha256(m.eml).hexdigest() for m in outgoing}
-        try:
-            if outgoing:
-                answers = self._backend.deliver(Batch(shape=shape, sender=self._sender, messages=tuple(outgoing)))
-                receipts |= {answer.message_id: answer for answer in answers}
-        except BaseException:
-            receipts |= {m.message_id: self._without_answer(m.message_id) for m in outgoing}
-            raise
-        finally:
-            records = self._record(claimed, receipts, digests)
-        return records
-
-    def _without_answer(self, message_id: str) -> Receipt:
-        outcome = self._backend.proof(message_id) or Outcome.UNKNOWN
-        return Receipt(message_id=message_id, outcome=outcome, error="no answer was kept", halt=True)
-
-    def _record(
-        self, claimed: Sequence[Claimed], receipts: Mapping[str, Receipt], digests: Mapping[str, str]
-    ) -> list[Record]:
-        now = self._app.clock()
-        records = []
-        for message in claimed:
-            receipt = receipts[message.message_id]
-            records.append(
-                Record(
-                    id=message.id,
-                    settled=settle(receipt, attempts=message.attempts, now=now),
-                    receipt=receipt,
-                    digest=digests.get(message.message_id),
-                    attempts=message.attempts - (receipt.halt and receipt.outcome is Outcome.NOT_TAKEN),
-                )
-            )
-        with self._app.store.write(patient=True) as connection:
-            outbox.record(connection, self._campaign, records, by=self._name, now=now)
-        return records
-
-    def _load_shape(self, connection: Connection, digest: str) -> None:
-        if digest not in self._shapes:
-            shape = campaigns.get_shape(connection, digest)
-            self._shapes[digest] = (shape, Composer(shape, self._sender))
-
-
-def outgoing_message(message: Claimed, campaign: int, sender: Sender, composer: Composer) -> Outgoing:
-    """The claimed message with its bytes; the same claim always gives the same bytes."""
-    values = token_values(message.personal, message.unsubscribe_url)
-    eml = composer.compose(
-        message_id=message.message_id,
-        to_name=message.personal["name"],
-        to_email=message.email,
-        subject=message.subject,
-        values=values,
-        unsubscribe_url=message.unsubscribe_url,
-        dated_at=message.claimed_at,
-        domain=sender.email.rpartition("@")[2],
-    )
-    return Outgoing(
-        message_id=message.message_id,
-        campaign_id=campaign,
-        to_name=message.personal["name"],
-        to_email=ascii_address(message.email),
-        subject=message.subject,
-        unsubscribe_url=message.unsubscribe_url,
-        values=values,
-        eml=eml,
-    )
-
-
-def _receipt(message_id: str, outcome: Outcome, error: str) -> Receipt:
-    return Receipt(message_id=message_id, outcome=outcome, error=error)
-
-
-def _finish(app: App, campaign: Campaign, run: Run) -> Campaign:
-    """Close the campaign when nothing is open any more, pause it in trouble, and check that the ledger adds up."""
+def _finish(app: App, campaign: Campaign, request: SendRequest, run: Run) -> Campaign:
+    """Check that the ledger adds up; close the campaign when nothing is open any more, pause it where that is due."""
     with app.store.write() as connection:
         outbox.drop_unmailable(connection, campaign.id, app.today)
-        outbox.lock(connection, campaign.id)
         current = get(connection, campaign.id)
-        counted = outbox.count_by_status(connection, campaign.id)
-        if counted != dict(current.ledger) or sum(counted.values()) != current.chosen:
-            raise UnavailableError(
-                f"The ledger of campaign {campaign.id} does not add up.",
-                unchanged="Nobody is written to again.",
-                todo="mmcampaign doctor",
-            )
-        facts = {**counted, **({"stopped": run.trouble} if run.trouble else {})}
+        counted = count_ledger(connection, current)
+        stopped = run.trouble or run.told
+        facts = {**counted, **({"stopped": stopped} if stopped else {})}
         if finish_if_settled(app, connection, current, facts):
             return get(connection, campaign.id)
-        if run.trouble and current.state is CampaignState.SENDING:
-            campaigns.change_state(connection, campaign.id, CampaignState.PAUSED)
-            log_act(app, connection, "paused", campaign.id, facts)
+        pause = _pause(app, request, run) if current.ledger["pending"] else {}
+        if pause and current.state is CampaignState.SENDING:
+            run.ended_first_wave = not run.trouble
+            campaigns.change_state(connection, campaign.id, CampaignState.PAUSED, **pause)
+            log_act(app, connection, "paused", campaign.id, {**facts, "stopped": pause["pause_reason"]})
         elif run.total:
             log_act(app, connection, "stopped part-way", campaign.id, facts)
         return get(connection, campaign.id)
+
+
+def _pause(app: App, request: SendRequest, run: Run) -> dict[str, str | None]:
+    """Why the campaign is to be paused after this run, and by whom; nothing when it is not."""
+    if run.trouble:
+        return {"pause_reason": run.trouble, "paused_by": None}
+    if request.first is not None and 0 < run.total <= run.done:
+        return {"pause_reason": FIRST_WAVE, "paused_by": app.actor}
+    return {}

@@ -91,7 +91,14 @@ def record(
 def record_of(message: Claimed, outcome: Outcome, now: datetime = NOW) -> Record:
     receipt = Receipt(message_id=message.message_id, outcome=outcome, provider_message_id="p1", error="why")
     settled = settle(receipt, attempts=message.attempts, now=now)
-    return Record(id=message.id, settled=settled, receipt=receipt, digest="d1", attempts=message.attempts)
+    return Record(
+        id=message.id,
+        claimed_at=message.claimed_at,
+        settled=settled,
+        receipt=receipt,
+        digest="d1",
+        attempts=message.attempts,
+    )
 
 
 def rows(store: Store, campaign: int) -> list[Row[Any]]:

@@ -5,14 +5,14 @@ Nothing is mocked but time and, where a test asks for it, the backend.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from mmcampaign.app import App
 from mmcampaign.config import Settings, load_settings
@@ -77,6 +77,7 @@ def people(number: int, **changes: Any) -> list[Candidate]:
 def fill(store: Store, candidates: Iterable[Candidate], *, program: Program | None = None) -> None:
     """Write learners with all that is known of them, as ingest would have left it. Again is an update."""
     with store.write() as connection:
+        connection.execute(update(imports).values(ingested_at=datetime.now(UTC)))
         for candidate in candidates:
             put(connection, candidate, program or make_program())
 

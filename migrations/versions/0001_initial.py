@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("approved_at", UTC, nullable=True),
         sa.Column("approved_by", sa.Text(), nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("inputs", sa.Text(), nullable=True),
         sa.Column("started_at", UTC, nullable=True),
         sa.Column("sent_by", sa.Text(), nullable=True),
         sa.Column("finished_at", UTC, nullable=True),

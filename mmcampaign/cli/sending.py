@@ -91,11 +91,15 @@ def _run(app: "App", request: "SendRequest", ask: "_Ask", *, here: bool) -> "tup
 
         def confirm(row: "CampaignRow", number: int) -> None:
             ask.confirm(row, number)
+            begin(number)
+
+        def begin(number: int) -> None:
             while_sending.enter_context(_interrupt_asks(stop, talk))
+            shown.append(while_sending.enter_context(progress("Sending", number)))
 
         def show(run: "Run") -> None:
-            if not shown:
-                shown.append(while_sending.enter_context(progress("Sending", run.total)))
+            if not shown:  # the workers are at it already, so nothing was asked
+                begin(run.total)
             shown[0](run.done)
 
         return run(app, request, confirm=confirm, on_progress=show, stop=stop)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Table, any_, column, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, Connection, Table, Text, any_, bindparam, column, func, literal, select
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
@@ -22,7 +22,22 @@ def one_of(
     connection: Connection, wanted: ColumnElement[Any], keys: Sequence[int] | Sequence[str]
 ) -> ColumnElement[bool]:
     """``wanted IN (keys)`` with one bound parameter, however many keys: the statement is compiled and planned once."""
-    if connection.dialect.name == "postgresql":
-        return wanted == any_(literal(list(keys), ARRAY(wanted.type)))
-    listed = func.json_each(json.dumps(list(keys), ensure_ascii=False)).table_valued(column("value", wanted.type))
-    return wanted.in_(select(listed.c.value))
+    return one_of_bound(connection.dialect.name, wanted, "keys", keys_for(connection, keys))
+
+
+def one_of_bound(dialect: str, wanted: ColumnElement[Any], name: str, value: Any = None) -> ColumnElement[bool]:
+    """The same with the keys given when it is executed, as ``name``: what ``keys_for`` makes of them."""
+    unique = value is not None
+    if dialect == "postgresql":
+        return wanted == any_(bindparam(name, value, type_=ARRAY(wanted.type), unique=unique, required=not unique))
+    listed = func.json_each(bindparam(name, value, type_=Text, unique=unique, required=not unique))
+    return wanted.in_(select(listed.table_valued(column("value", wanted.type)).c.value))
+
+
+def keys_for(connection: Connection, keys: Sequence[int] | Sequence[str]) -> Any:
+    """Keys as the one parameter that a statement of this dialect takes."""
+    return list(keys) if connection.dialect.name == "postgresql" else json.dumps(list(keys), ensure_ascii=False)
+
+
+def is_empty(connection: Connection, table: Table) -> bool:
+    return connection.execute(select(literal(1)).select_from(table).limit(1)).first() is None

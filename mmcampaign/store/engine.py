@@ -31,7 +31,7 @@ class Store:
         self.dialect = engine.dialect.name
         file = engine.url.database if self.dialect == "sqlite" else None
         self.path = Path(file) if file else None
-        self._writer = engine.execution_options(write=True)
+        self._writers: dict[tuple[bool, float | None], Engine] = {}  # making one takes as long as a statement
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -46,8 +46,11 @@ class Store:
         Raises UnavailableError when the database stays locked for longer than LOCK_WAIT_SECONDS; a patient one waits
         for PATIENT_SECONDS. ``wait`` is another number of seconds.
         """
-        options = {"patient": patient, "wait": wait}
-        with explained(self), self._writer.execution_options(**options).begin() as connection:
+        writer = self._writers.get((patient, wait))
+        if writer is None:
+            writer = self.engine.execution_options(write=True, patient=patient, wait=wait)
+            self._writers[patient, wait] = writer
+        with explained(self), writer.begin() as connection:
             yield connection
 
     def close(self) -> None:

@@ -12,12 +12,28 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, case, func, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
+from mmcampaign.store.dialect import keys_for, one_of, one_of_bound
 from mmcampaign.store.tables import campaigns, messages, suppressions
 
 LEASE = timedelta(minutes=10)
@@ -62,37 +78,51 @@ def claim(connection: Connection, campaign: int, *, size: int, by: str, provider
     """
     if hold(connection, campaign) is not CampaignState.SENDING:
         return []
-    ready = and_(
-        messages.c.campaign_id == campaign,
-        messages.c.status == PENDING,
-        or_(messages.c.not_before.is_(None), messages.c.not_before <= now),
-    )
-    first = select(messages.c.id, messages.c.shape_digest).where(ready).order_by("shape_digest", "id").limit(size)
-    rows = connection.execute(first.with_for_update(skip_locked=True)).all()
-    ids = [row.id for row in rows if row.shape_digest == rows[0].shape_digest]
+    rows = connection.execute(_next(), {"campaign": campaign, "now_": now, "size": size}).all()
+    ids = [row[0] for row in rows if row[1] == rows[0][1]]
     if not ids:
         return []
-    taken = (
+    values = {"by": by, "backend": provider, "now_": now, "until": now + LEASE}
+    taken = connection.execute(_take(connection.dialect.name), {**values, "ids": keys_for(connection, ids)}).all()
+    claimed = [claimed_from_row(row) for row in taken]
+    _count(connection, campaign, Counter({PENDING: -len(claimed), SENDING: len(claimed)}))
+    return sorted(claimed, key=lambda message: message.id)
+
+
+# The statements of each batch are built once: building one takes SQLAlchemy longer than SQLite takes to run it.
+
+
+@cache
+def _next() -> Select[Any]:
+    ready = and_(
+        messages.c.campaign_id == bindparam("campaign"),
+        messages.c.status == PENDING,
+        or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_")),
+    )
+    first = select(messages.c.id, messages.c.shape_digest).where(ready).order_by("shape_digest", "id")
+    return first.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True)
+
+
+@cache
+def _take(dialect: str) -> ReturningUpdate[Any]:
+    return (
         messages.update()
-        .where(messages.c.id.in_(ids))
+        .where(one_of_bound(dialect, messages.c.id, "ids"))
         .values(
             status=SENDING,
             attempts=messages.c.attempts + 1,
-            claimed_by=by,
-            provider=provider,
-            claimed_at=now,
-            claimed_until=now + LEASE,
+            claimed_by=bindparam("by"),
+            provider=bindparam("backend"),
+            claimed_at=bindparam("now_"),
+            claimed_until=bindparam("until"),
             not_before=None,
             # What an earlier hand-over left belongs to other bytes: the Date of a message is that of its claim.
             digest=None,
             provider_message_id=None,
             error=None,
         )
-        .returning(messages)
+        .returning(*(messages.c[name] for name in Claimed.__dataclass_fields__))
     )
-    claimed = [claimed_from_row(row) for row in connection.execute(taken)]
-    _count(connection, campaign, Counter({PENDING: -len(claimed), SENDING: len(claimed)}))
-    return sorted(claimed, key=lambda message: message.id)
 
 
 def claimed_from_row(row: Any) -> Claimed:
@@ -119,11 +149,11 @@ def record(connection: Connection, campaign: int, records: Sequence[Record], *, 
     if not records:
         return 0
     over = hold(connection, campaign) is CampaignState.CANCELLED
-    rows = [_row(one, now, cancelled=over) for one in records]
-    changed = connection.execute(_settling(SENDING, by), rows).rowcount
+    rows = [{**_row(one, now, cancelled=over), "by": by} for one in records]
+    changed = connection.execute(_settling(SENDING), rows).rowcount
     if changed != len(rows):
         sure = [row for row in rows if row["status"] != UNKNOWN]
-        changed += connection.execute(_settling(UNKNOWN, by), sure).rowcount if sure else 0
+        changed += connection.execute(_settling(UNKNOWN), sure).rowcount if sure else 0
         _recount(connection, campaign)
         return int(changed)
     moved = Counter(row["status"] for row in rows)
@@ -132,14 +162,15 @@ def record(connection: Connection, campaign: int, records: Sequence[Record], *, 
     return len(rows)
 
 
-def _settling(origin: str, by: str) -> Update:
+@cache
+def _settling(origin: str) -> Update:
     columns = ("status", "error", "not_before", "provider_message_id", "digest", "sent_at", "attempts")
     return (
         messages.update()
         .where(
             messages.c.id == bindparam("row"),
             messages.c.status == origin,
-            messages.c.claimed_by == by,
+            messages.c.claimed_by == bindparam("by"),
             messages.c.claimed_at == bindparam("claim"),
         )
         .values({name: bindparam(name) for name in columns})
@@ -172,13 +203,10 @@ def drop_unmailable(connection: Connection, campaign: int, today: date, *, claim
     """
     over = hold(connection, campaign) is CampaignState.CANCELLED
     origin = MessageStatus.PENDING if claimed is None else MessageStatus.SENDING
-    chosen = messages.c.campaign_id == campaign if claimed is None else messages.c.id.in_(claimed)
-    suppressed = messages.c.email_key.in_(select(suppressions.c.email_key))
-    late = and_(messages.c.deadline.is_not(None), messages.c.deadline < today)
-    why = case((suppressed, SUPPRESSED_SINCE), (late, TOO_LATE), else_=CANCELLED_WITH)
-    faulty = and_(chosen, messages.c.status == origin.value, true() if over else or_(suppressed, late))
+    which = {"campaign": campaign} if claimed is None else {"ids": keys_for(connection, claimed)}
+    faulty = _unmailable(connection.dialect.name, those=claimed is not None, over=over)
     found: dict[str, list[int]] = {}
-    for row in connection.execute(select(messages.c.id, why.label("why")).where(faulty)):
+    for row in connection.execute(faulty, {**which, "origin": origin.value, "today": today}):
         found.setdefault(row.why, []).append(row.id)
     for error, ids in found.items():
         status = MessageStatus.SUPPRESSED if error == SUPPRESSED_SINCE else MessageStatus.CANCELLED
@@ -186,9 +214,20 @@ def drop_unmailable(connection: Connection, campaign: int, today: date, *, claim
     return sum(map(len, found.values()))
 
 
+@cache
+def _unmailable(dialect: str, *, those: bool, over: bool) -> Select[Any]:
+    """Row ids of ``those`` messages or of a campaign's, with the reason."""
+    chosen = one_of_bound(dialect, messages.c.id, "ids") if those else messages.c.campaign_id == bindparam("campaign")
+    suppressed = messages.c.email_key.in_(select(suppressions.c.email_key))
+    late = and_(messages.c.deadline.is_not(None), messages.c.deadline < bindparam("today"))
+    why = case((suppressed, SUPPRESSED_SINCE), (late, TOO_LATE), else_=CANCELLED_WITH)
+    faulty = and_(chosen, messages.c.status == bindparam("origin"), true() if over else or_(suppressed, late))
+    return select(messages.c.id, why.label("why")).where(faulty)
+
+
 def still_claimed(connection: Connection, ids: Sequence[int]) -> set[int]:
     """Which of these rows are at ``sending``."""
-    found = select(messages.c.id).where(messages.c.id.in_(ids), messages.c.status == SENDING)
+    found = select(messages.c.id).where(one_of(connection, messages.c.id, ids), messages.c.status == SENDING)
     return set(connection.execute(found).scalars())
 
 
@@ -278,14 +317,25 @@ def hold(connection: Connection, campaign: int) -> CampaignState:
 
     On SQLite a writing transaction does that anyway. Rows that refer to the campaign may still be added.
     """
-    held = select(campaigns.c.state).where(campaigns.c.id == campaign).with_for_update(key_share=True)
-    return CampaignState(connection.execute(held).scalar_one())
+    return CampaignState(connection.execute(_held(), {"campaign": campaign}).scalar_one())
+
+
+@cache
+def _held() -> Select[Any]:
+    return select(campaigns.c.state).where(campaigns.c.id == bindparam("campaign")).with_for_update(key_share=True)
 
 
 def _count(connection: Connection, campaign: int, change: Mapping[str, int]) -> None:
-    steps = {status: campaigns.c[status] + n for status, n in change.items() if n}
+    steps = {f"by_{status}": n for status, n in sorted(change.items()) if n}
     if steps:
-        connection.execute(campaigns.update().where(campaigns.c.id == campaign).values(steps))
+        connection.execute(_counting(tuple(steps)), {**steps, "campaign": campaign})
+
+
+@cache
+def _counting(steps: tuple[str, ...]) -> Update:
+    columns = {step.removeprefix("by_"): step for step in steps}
+    values = {status: campaigns.c[status] + bindparam(step) for status, step in columns.items()}
+    return campaigns.update().where(campaigns.c.id == bindparam("campaign")).values(values)
 
 
 def _recount(connection: Connection, campaign: int) -> None:

@@ -225,6 +225,7 @@ campaigns = Table(
     Column("approved_at", UtcDateTime),
     Column("approved_by", Text),
     Column("note", Text),
+    Column("inputs", Text),  # digest of what selection had read when it was approved, see inputs.py
     Column("started_at", UtcDateTime),
     Column("sent_by", Text),
     Column("finished_at", UtcDateTime),

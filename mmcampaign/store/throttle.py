@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from mmcampaign import pace
 from mmcampaign.pace import Slots, Throttle
@@ -32,16 +32,23 @@ def slow_down(connection: Connection, backend: str, retry_after: float | None) -
 def _change(connection: Connection, backend: str, rule: Callable[[Throttle, float], tuple[Throttle, Answer]]) -> Answer:
     """Change the row by a rule, alone with it until the end of the transaction."""
     row = {"free_at": 0.0, "share": 1.0, "slowed_at": 0.0}
-    kept = select(*(send_rates.c[name] for name in row)).where(send_rates.c.backend == backend).with_for_update()
-    found = connection.execute(kept).first()
+    of = {"of": backend}
+    found = connection.execute(_KEPT, of).first()
     if found is None:
         first = insert_into(connection, send_rates).on_conflict_do_nothing(index_elements=["backend"])
         connection.execute(first, {"backend": backend, **row})
-        found = connection.execute(kept).one()
+        found = connection.execute(_KEPT, of).one()
     line, answer = rule(Throttle(**found._mapping), _now(connection))
-    values = {name: getattr(line, name) for name in row}
-    connection.execute(send_rates.update().where(send_rates.c.backend == backend), values)
+    connection.execute(_CHANGED, {name: getattr(line, name) for name in row} | of)
     return answer
+
+
+_KEPT = (
+    select(*(send_rates.c[name] for name in ("free_at", "share", "slowed_at")))
+    .where(send_rates.c.backend == bindparam("of"))
+    .with_for_update()
+)
+_CHANGED = send_rates.update().where(send_rates.c.backend == bindparam("of"))
 
 
 def _now(connection: Connection) -> float:

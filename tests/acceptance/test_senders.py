@@ -238,6 +238,7 @@ def shared(tmp_path: Path, database_url: str) -> Iterator[Shared]:
         cli = Cli(folder=tmp_path / "world").with_env(
             MMCAMPAIGN_DATABASE__URL=database_url,
             MMCAMPAIGN_MAIL__BACKEND="smtp",
+            MMCAMPAIGN_MAIL__CLAIM_BATCH="10",
             MMCAMPAIGN_DELIVERY__SMTP__HOST=server.host,
             MMCAMPAIGN_DELIVERY__SMTP__PORT=str(server.port),
         )
@@ -275,10 +276,10 @@ def test_a_sender_that_slept_longer_than_its_lease_sends_nothing_it_held(shared:
     held = shared.statuses()["sending"]
     assert held > 0
     shared.wait_for("SELECT max(claimed_until) < clock_timestamp() FROM messages")
-    shared.inside("send", 1, "--yes", "--expect", 30 - held, code=1)
+    shared.inside("send", 1, "--local", "--yes", "--expect", 30 - held, code=1)
     assert shared.statuses() == {"accepted": 30 - held, "unknown": held}
     shared.inside("resolve", 1, "--as", "retry")
-    shared.inside("send", 1, "--yes", "--expect", held)
+    shared.inside("send", 1, "--local", "--yes", "--expect", held)
     sleeper.send_signal(signal.SIGCONT)
     sleeper.communicate(timeout=LONGEST_SECONDS)
     assert sleeper.returncode == 0
@@ -294,7 +295,7 @@ def test_a_sender_that_slept_in_the_middle_of_a_batch_tells_what_became_of_it(sh
     os.waitpid(sleeper.pid, os.WUNTRACED)
     held = shared.statuses()["sending"]
     shared.wait_for("SELECT max(claimed_until) < clock_timestamp() FROM messages")
-    shared.inside("send", 1, "--yes", "--expect", 30 - held, code=1)
+    shared.inside("send", 1, "--local", "--yes", "--expect", 30 - held, code=1)
     assert shared.statuses() == {"accepted": 30 - held, "unknown": held}
     taken = len(shared.arrived())
     assert 30 - held <= taken < 30

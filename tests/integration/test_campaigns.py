@@ -131,6 +131,7 @@ def test_a_finished_campaign_cannot_be_cancelled(make: Callable[..., TestApp]):
         cancel(app, done.id)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_cancelled_by_somebody_else_while_it_is_being_sent(make: Callable[..., TestApp]):
     """What is in flight is recorded, what comes back is cancelled, and trouble does not wake it up again."""
     backend = Scripted({address(1): [Outcome.NOT_TAKEN], address(2): [DOWN]}, batch_size=3)
@@ -151,7 +152,9 @@ def test_left_behind_in_a_cancelled_campaign_proven_not_taken(make: Callable[...
     app.clock.now += timedelta(hours=1)
     with pytest.raises(RefusedError, match="was cancelled"):
         go(app, campaign, backend="file")
-    assert open_counts(campaign_list(app, campaign.id)[0]) == {"accepted": 1, "cancelled": 3}
+    alone = app.store.dialect == "sqlite"  # else the sender may have stood on another machine, with its own folder
+    proven = {"cancelled": 3} if alone else {"cancelled": 1, "unknown": 2}
+    assert open_counts(campaign_list(app, campaign.id)[0]) == {"accepted": 1} | proven
 
 
 @pytest.mark.parametrize(

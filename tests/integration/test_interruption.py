@@ -42,17 +42,19 @@ def test_messages_left_behind_are_in_doubt_and_never_sent_again(make: Callable[.
 
 
 def test_the_file_backend_proves_what_it_took(make: Callable[..., TestApp]):
+    """On PostgreSQL the sender may have stood on another machine: a file that is not here proves nothing."""
     app = make(6)
+    alone = app.store.dialect == "sqlite"
     campaign = approved(app)
     handed_over, not_yet = kill_during(app, campaign, provider="file", hand_over=True)
     app.clock.now += timedelta(hours=1)
     done, _ = go(app, campaign, backend="file")
-    assert (done.state, open_counts(done)) == (S.FINISHED, {"accepted": 6})
+    assert open_counts(done) == ({"accepted": 6} if alone else {"accepted": 5, "unknown": 1})
     by_id = {row.id: row for row in rows(app, done)}
-    assert (by_id[handed_over.id].attempts, by_id[not_yet.id].attempts) == (1, 2)
+    assert (by_id[handed_over.id].attempts, by_id[not_yet.id].attempts) == (1, 2 if alone else 1)
     assert by_id[handed_over.id].sent_at == NOW
     folder = app.settings.delivery.file.dir / str(campaign.id)
-    assert len(list(folder.glob("*.eml"))) == 6
+    assert len(list(folder.glob("*.eml"))) == (6 if alone else 5)
 
 
 def test_another_backend_proves_nothing(make: Callable[..., TestApp]):

@@ -18,9 +18,9 @@ from mmcampaign.delivery import FileOptions
 from mmcampaign.delivery.file import FileBackend
 from mmcampaign.errors import RefusedError, UnavailableError
 from mmcampaign.history import campaign_list, show
-from mmcampaign.model import Batch, CampaignState, MessageStatus, Outcome, Receipt
+from mmcampaign.model import Batch, CampaignState, MessageStatus, Outcome, Outgoing, Receipt
 from mmcampaign.sending import FAILURES_IN_A_ROW
-from mmcampaign.store.campaigns import Campaign
+from mmcampaign.store.campaigns import Campaign, change_state
 from mmcampaign.store.tables import messages
 from mmcampaign.testing import MemoryBackend
 from tests.builders import (
@@ -164,14 +164,20 @@ def test_a_limit_sends_so_many_now_and_the_rest_later(make: Callable[..., TestAp
 
 def test_the_stop_event_ends_after_what_is_in_flight(make: Callable[..., TestApp]):
     stop = Clock()
-    backend = Scripted({}, batch_size=2)
-    backend.on_batch = stop.set
+
+    class Interrupted(MemoryBackend):
+        def _answer(self, message: Outgoing) -> Receipt:
+            if len(self.taken) == 2:
+                stop.set()
+            return super()._answer(message)
+
+    backend = Interrupted(batch_size=2)
     app = make(5, backend=backend)
     campaign = approved(app)
     part, run = go(app, campaign, stop=stop)
-    assert (part.state, open_counts(part), run.interrupted) == (S.SENDING, {"pending": 3, "accepted": 2}, True)
-    assert acts(app)[-1] == "stopped part-way"
-    backend.on_batch = lambda: None
+    assert (part.state, open_counts(part), run.interrupted) == (S.SENDING, {"pending": 2, "accepted": 3}, True)
+    assert (run.trouble, run.told, acts(app)[-1]) == ("", "", "stopped part-way")
+    assert {row.attempts for row in rows(app, part)} == {0, 1}
     whole, run = go(app, campaign)
     assert (whole.state, open_counts(whole), run.interrupted) == (S.FINISHED, {"accepted": 5}, False)
 
@@ -184,8 +190,13 @@ def test_only_one_process_sends_from_a_sqlite_file(sqlite_url: str, tmp_path: Pa
     backend = MemoryBackend()
     app = make_app(store, tmp_path, backend=backend)
     campaign = approved(app)
-    with FileLock(f"{store.path}-sender.lock"), pytest.raises(UnavailableError, match="Another mmcampaign is sending"):
-        go(app, campaign)
+    with FileLock(f"{store.path}-sender.lock"):
+        with pytest.raises(UnavailableError, match=r"sending from this database right now\.$"):
+            go(app, campaign)
+        with store.write() as connection:
+            change_state(connection, campaign.id, S.SENDING, sent_by="lee")
+        with pytest.raises(UnavailableError, match="campaign 1, started by lee, 0 of 2 accepted so far"):
+            go(app, campaign)
     assert backend.batches == []
     assert go(app, campaign)[0].state is S.FINISHED
     store.close()

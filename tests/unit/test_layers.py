@@ -60,6 +60,7 @@ WIRING = {"app"}
 USE_CASES = {
     "ingest",
     "ingest_file",
+    "ingest_unit",
     "read_ahead",
     "reading_order",
     "tally",
