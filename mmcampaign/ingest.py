@@ -12,12 +12,14 @@ from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 from mmcampaign.edx_csv import OPT_IN, READABLE, ExportName, extract, is_archive
 from mmcampaign.errors import InputError
-from mmcampaign.ingest_file import Found, Outcome, Reading, Ready, write_pair
+from mmcampaign.ingest_file import Found, Outcome, Reading
+from mmcampaign.ingest_unit import ReadyUnit, read_unit
 from mmcampaign.model import FileStatus, Program
 from mmcampaign.read_ahead import read_ahead
 from mmcampaign.reading_order import in_turn
@@ -32,7 +34,7 @@ from mmcampaign.store.seen_files import SeenFile, read_seen, remember
 
 __all__ = ["Changes", "FileResult", "IngestResult", "LossLimit", "Stated", "find_files", "ingest", "sync_programs"]
 
-AHEAD = 2  # files read while another one is written; a pair is two
+AHEAD = 1  # files, or pairs, that wait while another one is written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +140,10 @@ def _outcomes(reading: Reading, files: Sequence[Found]) -> Iterator[tuple[Found,
         reading.on_rows(count)
 
     units = in_turn(files, reading.parse)
-    flat = (found for unit in units for found in unit)
-    read = replace(reading, on_rows=on_rows).read
-    with closing(read_ahead(read, flat, depth=AHEAD, stop=stopped.set, discard=Ready.discard)) as ahead:
+    read = partial(read_unit, replace(reading, on_rows=on_rows))
+    with closing(read_ahead(read, units, depth=AHEAD, stop=stopped.set, discard=ReadyUnit.discard)) as ahead:
         for unit in units:
-            first, *second = [next(ahead) for _ in unit]
-            outcomes = write_pair(first, second[0]) if second else (one.write() for one in [first])
-            yield from zip(unit, outcomes, strict=True)
+            yield from zip(unit, next(ahead).write(), strict=True)
 
 
 def _seen(store: Store) -> dict[str, SeenFile]:

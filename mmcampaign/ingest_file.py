@@ -38,7 +38,7 @@ from mmcampaign.errors import InputError
 from mmcampaign.model import Course, FileStatus, Program
 from mmcampaign.store.consents import merge_choices
 from mmcampaign.store.engine import Store
-from mmcampaign.store.exports import Changes, Export, as_duplicate, merge_export, merge_first_pair
+from mmcampaign.store.exports import Changes, Export, as_duplicate, merge_export
 from mmcampaign.store.holdback import LossLimit
 from mmcampaign.store.import_log import ImportEntry, find_read, log_import
 from mmcampaign.store.seen_files import SeenFile, as_seen, is_settled
@@ -79,19 +79,6 @@ class Ready:
             self.export.staging.close()
 
 
-def write_pair(grades: Ready, profile: Ready) -> Iterator[Outcome]:
-    """Write both reports of a run: at once where they are its first, else one after the other."""
-    if grades.export is not None and profile.export is not None:
-        outcomes = merge_first_pair(grades.export, profile.export)
-        if outcomes is not None:
-            grades.discard()
-            profile.discard()
-            yield from outcomes
-            return
-    yield grades.write()
-    yield profile.write()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How the files of one ``ingest`` are read; ``scratch`` is a folder for their rows.
@@ -127,7 +114,7 @@ class Reading:
         """Look at a file and read its rows, if it has any we need."""
         name = self.parse(found.path)
         if name.mends and not self.at_once:
-            return self._later(found)  # the export it mends must have been written
+            return self.later(found)  # the export it mends must have been written
         if found.refused:
             name = ExportName(kind="archive", refused=f"{found.refused.what} {found.refused.todo}".strip())
         entry, course = self._entry(found.path, name)
@@ -143,8 +130,8 @@ class Reading:
             refused = _refused(entry, f"The file cannot be read: {error.strerror}.")
             return Ready(write=lambda: (refused, Changes()))
 
-    def _later(self, found: Found) -> Ready:
-        """Read it when everything before it has been written."""
+    def later(self, found: Found) -> Ready:
+        """Not read until it is written, when everything before it has been."""
         return Ready(write=lambda: replace(self, at_once=True).read(found).write())
 
     def _entry(self, path: Path, name: ExportName) -> tuple[ImportEntry, Course | None]:
@@ -214,7 +201,7 @@ class Reading:
             return self._logged(as_duplicate(entry, twin))
         same = (entry.sha256, entry.kind, entry.course_instance, entry.exported_at)
         if same in self.under_way and not self.at_once:
-            return self._later(found)  # its twin may be read or refused
+            return self.later(found)  # its twin may be read or refused
         self.under_way.add(same)
         return self._read_rows(file, found, entry, course)
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS, RANK, passed_mark
 from mmcampaign.model import Status
-from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.dialect import insert_into, is_empty
 from mmcampaign.store.runs import of_courses
 from mmcampaign.store.tables import completions, course_instancedetails
 
@@ -124,7 +124,8 @@ def rebuild_completions(connection: Connection, course: str, rows: ColumnElement
     )
     _note(connection, and_(rows, seen_before))
     changes = _rebuild_noted(connection, course)
-    changes += _copy(connection, and_(rows, ~seen_before))
+    alone = (_details.course, _details.learner_id, _details.status, _details.enrollment_track, _details.course_instance)
+    changes += _copy(connection, select(*alone).where(rows, ~seen_before))
     _temporary.drop_all(connection, checkfirst=False)
     return changes
 
@@ -137,12 +138,26 @@ def rebuild_course(connection: Connection, course: str) -> None:
     _temporary.drop_all(connection, checkfirst=False)
 
 
-def _copy(connection: Connection, rows: ColumnElement[bool]) -> CompletionChanges:
-    passed = case({status.value: passed_mark(status) for status in Status}, value=_details.status)
-    counted = select(_count_if(passed == "Y"), _count_if(_details.status == Status.CERTIFIED.value)).where(rows)
+def add_completions(connection: Connection, staged: Table, course: str, course_instance: str) -> CompletionChanges:
+    """The completions of a run that has just got its first rows, those of ``staged_pairs``."""
+    of_course = select(completions.c.learner_id).where(completions.c.course == course).limit(1)
+    if connection.execute(of_course).first() is None:
+        of_run = literal(course).label("course"), literal(course_instance).label("course_instance")
+        row = staged.c
+        return _copy(connection, select(*of_run, row.student_id.label("learner_id"), row.status, row.enrollment_track))
+    rows = _details.course_instance == course_instance
+    note_learners(connection, rows)
+    return rebuild_completions(connection, course, rows)
+
+
+def _copy(connection: Connection, rows: Select[Any]) -> CompletionChanges:
+    """Of learners who have one run of the course."""
+    run = rows.subquery().c
+    passed = case({status.value: passed_mark(status) for status in Status}, value=run.status)
+    counted = select(_count_if(passed == "Y"), _count_if(run.status == Status.CERTIFIED.value))
     newly_passed, newly_certified = connection.execute(counted).one()
-    columns = (_details.course, _details.learner_id, _details.status, _details.enrollment_track, passed)
-    every = select(*columns, _details.course_instance).where(rows).order_by(_details.learner_id)
+    columns = (run.course, run.learner_id, run.status, run.enrollment_track, passed, run.course_instance)
+    every = select(*columns).order_by(run.learner_id)
     connection.execute(completions.insert().from_select([column.name for column in completions.columns], every))
     return CompletionChanges(newly_passed=newly_passed, newly_certified=newly_certified)
 
@@ -152,7 +167,7 @@ def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _rebuild_noted(connection: Connection, course: str) -> CompletionChanges:
-    if connection.execute(select(_touched.c.learner_id).limit(1)).first() is None:
+    if is_empty(connection, _touched):
         return CompletionChanges()
     connection.execute(_fresh.insert().from_select([column.name for column in completions.columns], _best(course)))
     changes = CompletionChanges(

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Integer,
     Table,
     Text,
@@ -30,7 +29,7 @@ from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.model import Status
 from mmcampaign.store.completion import audit_passed_in_sql, status_in_sql
 from mmcampaign.store.dialect import insert_into
-from mmcampaign.store.staging import staged_grades, staged_profiles
+from mmcampaign.store.staging import staged_pairs
 from mmcampaign.store.tables import course_instancedetails
 
 _details = course_instancedetails.c
@@ -108,19 +107,14 @@ def _of_grades(staged: Table, run: Run) -> dict[str, Any]:
 
 
 def add_first_pair(connection: Connection, run: Run, profile_import_id: int) -> None:
-    """The staged grade report and profile of a run that has no rows yet; ``run.import_id`` is the former's."""
-    same = staged_profiles.c.student_id == staged_grades.c.student_id
-    enrolled = staged_profiles.c.student_id.is_not(None)
-    columns = _of_grades(staged_grades, run)
-    columns |= {
-        "profile_track": staged_profiles.c.profile_track,
-        "profile_import_id": case((enrolled, literal(profile_import_id))),
+    """The rows of ``staged_pairs`` for a run that has none yet; ``run.import_id`` is the grade report's."""
+    pair = staged_pairs.c
+    columns: dict[str, Any] = {
+        name: pair[name] for name in (*_GRADE_COLUMNS, "profile_track", "audit_passed", "status")
     }
-    joined = staged_grades.outerjoin(staged_profiles, same)
-    connection.execute(_insert(connection, staged_grades, run, columns, source=joined))
-    columns = _of_profile(staged_profiles, profile_import_id)
-    ungraded = ~exists(select(staged_grades.c.student_id).where(same))
-    connection.execute(_insert(connection, staged_profiles, run, columns, where=ungraded))
+    columns["import_id"] = case((pair.graded, literal(run.import_id)))
+    columns["profile_import_id"] = case((pair.enrolled, literal(profile_import_id)))
+    connection.execute(_insert(connection, staged_pairs, run, columns))
 
 
 def replace_profiles(connection: Connection, staged: Table, run: Run) -> RunChanges:
@@ -171,15 +165,7 @@ def _count_upgraded(
     return int(connection.execute(select(func.count()).select_from(joined).where(moved, which)).scalar_one())
 
 
-def _insert(
-    connection: Connection,
-    staged: Table,
-    run: Run,
-    columns: dict[str, Any],
-    *,
-    source: FromClause | None = None,
-    where: ColumnElement[bool] | None = None,
-) -> Any:
+def _insert(connection: Connection, staged: Table, run: Run, columns: dict[str, Any]) -> Any:
     """The staged rows by learner, which is the order of the table's key; SQLite wants a WHERE before ON CONFLICT."""
     of_run = {
         "course_instance": literal(run.course_instance),
@@ -190,8 +176,7 @@ def _insert(
         "year": literal(run.year, Integer()),
     }
     every = {**of_run, **columns}
-    rows = select(*every.values()).select_from(staged if source is None else source)
-    rows = rows.where(true() if where is None else where).order_by(staged.c.student_id)
+    rows = select(*every.values()).select_from(staged).where(true()).order_by(staged.c.student_id)
     return insert_into(connection, course_instancedetails).from_select(list(every), rows)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_
 from mmcampaign.model import FileStatus
 from mmcampaign.store.completion import note_learners, rebuild_completions
 from mmcampaign.store.enrollment_history import record_history
-from mmcampaign.store.enrollments import Run, add_first_pair, audit_is_hidden, replace_grades, replace_profiles
+from mmcampaign.store.enrollments import Run, audit_is_hidden, replace_grades, replace_profiles
 from mmcampaign.store.holdback import LossLimit, require_small_loss
 from mmcampaign.store.import_log import (
     REASON_SUPERSEDED,
@@ -21,7 +21,7 @@ from mmcampaign.store.import_log import (
     place,
     set_audit_hidden,
 )
-from mmcampaign.store.learners import merge_learners, merge_learners_of_pair
+from mmcampaign.store.learners import merge_learners
 from mmcampaign.store.staging import Staging, staged_grades
 from mmcampaign.store.tables import course_instancedetails
 
@@ -108,30 +108,6 @@ def merge_export(export: Export) -> Merged:
             mark_superseded(connection, current.id)
         changes += _replace_run(connection, staging, export.run(import_id))
         return flag_hidden_audit(connection, entry, import_id), changes
-
-
-def merge_first_pair(grades: Export, profile: Export) -> tuple[Merged, Merged] | None:
-    """Merge both reports of a run in one transaction, each row of it written once.
-
-    None, and nothing is changed, where that is more than adding rows: an export of the run was read before, or the
-    database or the stamps do not allow it. The result is that of ``merge_export`` for one after the other.
-    """
-    pair = (grades, profile)
-    if not grades.staging.can_join or grades.entry.stamp == profile.entry.stamp:
-        return None
-    with grades.staging.merge(profile.staging) as connection:
-        if any(find_current(connection, one.entry.kind, one.entry.course_instance) for one in pair):
-            return None
-        of_grades, of_profile = (log_import(connection, one.entry) for one in pair)
-        new = merge_learners_of_pair(connection, grades.entry.stamp, profile.entry.stamp)
-        run = grades.run(of_grades)
-        rows = course_instancedetails.c.course_instance == run.course_instance
-        note_learners(connection, rows)
-        add_first_pair(connection, run, of_profile)
-        derived = rebuild_completions(connection, run.course, rows)
-        entry = flag_hidden_audit(connection, profile.entry, of_profile)
-    passed = {"newly_passed": derived.newly_passed, "newly_certified": derived.newly_certified}
-    return (grades.entry, Changes(new_learners=new, **passed)), (entry, Changes())
 
 
 def as_duplicate(entry: ImportEntry, twin: Any) -> ImportEntry:

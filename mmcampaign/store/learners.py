@@ -8,14 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
+    MetaData,
     Subquery,
     Table,
     Text,
     Update,
     and_,
     case,
+    exists,
     func,
     literal,
     null,
@@ -26,9 +29,9 @@ from sqlalchemy import (
     update,
 )
 
-from mmcampaign.store.dialect import insert_into
-from mmcampaign.store.staging import staged_grades, staged_profiles
-from mmcampaign.store.tables import UtcDateTime, learners
+from mmcampaign.store.dialect import insert_into, is_empty
+from mmcampaign.store.staging import staged_grades, staged_pairs, staged_profiles
+from mmcampaign.store.tables import RowId, UtcDateTime, learners
 
 RETIRED_NAME = "retired__user_"
 RETIRED_ADDRESS = "retired\\_\\_user\\_%@retired.invalid"
@@ -37,6 +40,9 @@ Row = Mapping[str, ColumnElement[Any]]
 
 _IDENTITY = ("username", "email", "email_key")
 _old = dict(learners.c)
+_outdated = Table(
+    "outdated_learners", MetaData(), Column("student_id", RowId, primary_key=True), prefixes=["TEMPORARY"]
+)
 
 
 def merge_learners(connection: Connection, staged: Table, exported_at: datetime) -> int:
@@ -52,26 +58,49 @@ def merge_learners(connection: Connection, staged: Table, exported_at: datetime)
 
 
 def merge_learners_of_pair(connection: Connection, graded_at: datetime, enrolled_at: datetime) -> int:
-    """The same for both staged reports of a run, whose stamps differ: of who stands in both, one row is written."""
-    graded, enrolled = _facts(staged_grades, graded_at), _facts(staged_profiles, enrolled_at)
-    same = staged_profiles.c.student_id == staged_grades.c.student_id
-    both = select(*_labelled(_combined(graded, enrolled, graded_at > enrolled_at)))
-    both = both.select_from(staged_grades.outerjoin(staged_profiles, same))
-    ungraded = ~select(staged_grades.c.student_id).where(same).exists()
-    new = _count_new(connection, staged_grades) + _count_new(connection, staged_profiles, ungraded)
-    for facts in (both, select(*_labelled(enrolled)).where(ungraded)):
-        _merge(connection, facts.subquery("facts"))
+    """The same for ``staged_pairs``, whose two stamps differ: new learners are added, the few others merged.
+
+    Rows with a retired user name stand in ``staged_grades`` and ``staged_profiles`` too, and are merged from there.
+    """
+    pair = staged_pairs.c
+    facts = select(*_labelled(_facts_of_pair(graded_at, enrolled_at))).where(~pair.retired)
+    _outdated.create(connection)
+    is_newer = and_(_old["seen_at"] > max(graded_at, enrolled_at), _old["profile_seen_at"] > enrolled_at)
+    same = _old["student_id"] == pair.student_id
+    may_change = exists(select(_old["student_id"]).where(same, ~func.coalesce(is_newer, False)))
+    connection.execute(_outdated.insert().from_select(["student_id"], select(pair.student_id).where(may_change)))
+    if not is_empty(connection, _outdated):
+        outdated = pair.student_id.in_(select(_outdated.c.student_id))
+        _merge(connection, facts.where(outdated).subquery("facts"))
+    _outdated.drop(connection)
+    rows = facts.order_by(pair.student_id)
+    insert = insert_into(connection, learners).from_select([*learners.columns.keys()], rows)
+    new = int(connection.execute(insert.on_conflict_do_nothing(index_elements=["student_id"])).rowcount)
+    for staged, stamp in ((staged_grades, graded_at), (staged_profiles, enrolled_at)):
+        if not is_empty(connection, staged):
+            new += merge_learners(connection, staged, stamp)
     return new
 
 
-def _count_new(connection: Connection, staged: Table, *conditions: ColumnElement[bool]) -> int:
+def _facts_of_pair(graded_at: datetime, enrolled_at: datetime) -> Row:
+    pair = staged_pairs.c
+    graded, enrolled = literal(graded_at, UtcDateTime()), literal(enrolled_at, UtcDateTime())
+    return {
+        **{name: pair[name] for name in ("student_id", *_IDENTITY, "name", "country")},
+        "retired_at": null(),
+        "seen_at": case((pair.of_profile, enrolled), else_=graded),
+        "profile_seen_at": case((pair.enrolled, enrolled)),
+    }
+
+
+def _count_new(connection: Connection, staged: Table) -> int:
     is_known = select(learners.c.student_id).where(learners.c.student_id == staged.c.student_id).exists()
-    counted = select(func.count()).select_from(staged).where(~is_known, *conditions)
+    counted = select(func.count()).select_from(staged).where(~is_known)
     return int(connection.execute(counted).scalar_one())
 
 
 def _merge(connection: Connection, facts: Subquery) -> None:
-    if connection.execute(select(learners.c.student_id).limit(1)).first() is not None:
+    if not is_empty(connection, learners):
         connection.execute(_rename(facts))
     insert = insert_into(connection, learners)
     rows = select(facts).where(true()).order_by(facts.c.student_id)  # SQLite wants the WHERE
@@ -98,24 +127,6 @@ def _facts(staged: Table, exported_at: datetime) -> Row:
         "retired_at": case((retired, stamp)),
         "seen_at": stamp,
         "profile_seen_at": stamp if of_profile else literal(None, UtcDateTime()),
-    }
-
-
-def _combined(graded: Row, enrolled: Row, graded_is_newer: bool) -> Row:
-    """What a learner's rows in both reports say together; the profile may have none (its columns are null then)."""
-    gone_in_grades, gone_in_profile = graded["retired_at"].is_not(None), enrolled["retired_at"].is_not(None)
-    in_profile = staged_profiles.c.student_id.is_not(None)
-    if graded_is_newer:
-        earlier, later, of_profile = enrolled, graded, and_(gone_in_profile, ~gone_in_grades)
-    else:
-        earlier, later, of_profile = graded, enrolled, and_(in_profile, or_(gone_in_profile, ~gone_in_grades))
-    identity = {name: case((of_profile, enrolled[name]), else_=graded[name]) for name in (*_IDENTITY, "seen_at")}
-    return {
-        "student_id": graded["student_id"],
-        **identity,
-        **{name: case((gone_in_grades, null()), else_=enrolled[name]) for name in ("name", "country")},
-        "retired_at": func.coalesce(earlier["retired_at"], later["retired_at"]),
-        "profile_seen_at": case((in_profile, enrolled["profile_seen_at"])),
     }
 
 

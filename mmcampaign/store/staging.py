@@ -2,7 +2,8 @@
 
 On SQLite the rows go through ADBC into a scratch file that is attached to the connection; on PostgreSQL through COPY
 into a temporary table. Either way they are called ``staged_grades`` or ``staged_profiles``, and nothing of the database
-itself has changed until ``merge()``.
+itself has changed until ``merge()``. Some megabytes of rows stay in memory until they must be loaded, so that both
+reports of a run can be joined before (``pairs.py``).
 """
 
 import io
@@ -19,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
-from sqlalchemy import BigInteger, Column, Connection, Double, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, MetaData, Table, Text, text
 
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.store.engine import Store, explained
+
+Learners = npt.NDArray[np.int64]
 
 _PEOPLE = (("student_id", BigInteger), ("username", Text), ("email", Text), ("email_key", Text))
 _PROFILE = (("name", Text), ("country", Text), ("profile_track", Text))
@@ -44,10 +47,14 @@ def _staged(name: str, columns: tuple[tuple[str, Any], ...]) -> Table:
 
 staged_profiles = _staged("staged_profiles", _PROFILE)
 staged_grades = _staged("staged_grades", _GRADES)
+# A learner of either report of a run, or of both, with the values of both; see pairs.py.
+_PAIR = ("graded", "enrolled", "of_profile", "retired", "audit_passed")
+staged_pairs = _staged("staged_pairs", (*_PROFILE, *_GRADES, ("status", Text), *((name, Boolean) for name in _PAIR)))
 
+KEPT_BYTES = 64 << 20  # of a file's rows in memory, before they go to the scratch file
 # For the connection that merges. With SQLite's usual 2 MB of pages, and a log copied back after every 4 MB, the pages
-# of large tables would be read and written many times over in each file: 128 MB of pages, 100 MB of log.
-_MERGING = ("cache_size = -131072", "wal_autocheckpoint = 12500")
+# of large tables would be read and written many times over in each file: 112 MB of pages, 100 MB of log.
+_MERGING = ("cache_size = -114688", "wal_autocheckpoint = 12500")
 _INTO = adbc_driver_manager.StatementOptions
 _APPEND = {_INTO.INGEST_MODE.value: adbc_driver_manager.INGEST_OPTION_MODE_APPEND}
 _SCRATCH = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16384")  # nobody misses it after a crash
@@ -59,10 +66,16 @@ class Staging:
     One thread may fill it and another one merge it, after ``seal``.
     """
 
+    keeps = 0  # bytes of rows that may wait in memory
+
     def __init__(self, store: Store, table: Table) -> None:
         self.store = store
         self.table = table
-        self._learners: list[npt.NDArray[np.int64]] = []
+        self._learners: list[Learners] = []
+        self._waiting: list[pa.Table] = []
+        self._bytes = 0
+        self._loaded = False
+        self._in_order = True
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -73,43 +86,69 @@ class Staging:
 
     def close(self) -> None:
         """The rows are gone after this; may be called twice."""
+        self._waiting.clear()
         self._open.close()
 
     def add(self, rows: pa.Table) -> None:
         self._learners.append(rows["student_id"].to_numpy())
-        self._load(rows.select(self.table.columns.keys()).sort_by("student_id"))
+        self._waiting.append(rows.select(self.table.columns.keys()))
+        self._bytes += rows.nbytes
+        if self._bytes > self.keeps:
+            self._load_waiting()
+
+    def _load_waiting(self) -> None:
+        rows = pa.concat_tables(self._waiting)
+        self._waiting.clear()
+        self._bytes = 0
+        self._loaded = True
+        self._load(rows.sort_by("student_id"))
 
     def _load(self, rows: pa.Table) -> None:
         raise NotImplementedError  # each database loads in its own way, below
 
     def seal(self) -> None:
         """After the last row. Raises InputError when a learner stands in the file twice (edX case E21)."""
-        learners, rows = np.unique(np.concatenate(self._learners), return_counts=True)
+        learners = np.concatenate(self._learners)
         self._learners.clear()
-        if len(twice := learners[rows > 1]):
+        self._in_order = bool((learners[1:] > learners[:-1]).all())
+        if self._in_order:
+            return
+        known, rows = np.unique(learners, return_counts=True)
+        if len(twice := known[rows > 1]):
             raise InputError(
                 f"A learner stands in the file twice (id {', '.join(map(str, twice[:3]))}), which edX never writes: "
                 "several files were put together.",
                 todo="Download the report again from edX.",
             )
 
+    @property
+    def is_in_memory(self) -> bool:
+        return not self._loaded
+
+    def take(self) -> pa.Table:
+        """All rows by learner, out of memory; nothing is staged any more. After ``seal``, if ``is_in_memory``."""
+        rows = pa.concat_tables(self._waiting).combine_chunks()
+        self._waiting.clear()
+        return rows if self._in_order else rows.sort_by("student_id")
+
+    def load(self) -> None:
+        """Bring what is still in memory to where it is merged from; ``merge`` does so where nobody has before."""
+        if self._waiting:
+            self._load_waiting()
+
     @contextmanager
-    def merge(self, *others: "Staging") -> Iterator[Connection]:
+    def merge(self) -> Iterator[Connection]:
         """One write transaction that sees the staged rows; committed at the end, rolled back when anything is raised.
 
-        One ingest at a time merges. ``others`` are seen too, where ``can_join`` says that they can be.
+        One ingest at a time merges.
         """
-        with explained(self.store), self._connected(others) as connection, connection.begin():
+        self.load()
+        with explained(self.store), self._connected() as connection, connection.begin():
             self._prepare(connection)
             yield connection
 
-    @property
-    def can_join(self) -> bool:
-        """Whether the rows of several files can be merged in one transaction."""
-        return False
-
     @contextmanager
-    def _connected(self, others: "tuple[Staging, ...]") -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         raise NotImplementedError
 
     def _prepare(self, connection: Connection) -> None:
@@ -119,21 +158,21 @@ class Staging:
 class _ScratchFile(Staging):
     """SQLite: a file of its own, filled through ADBC in the order of its key, then attached."""
 
+    keeps = KEPT_BYTES
+
     def __init__(self, store: Store, table: Table, folder: Path) -> None:
         super().__init__(store, table)
         self.path = folder / f"{uuid.uuid4().hex}.db"
-        with _writable():
-            self._open.callback(self.path.unlink, missing_ok=True)
-            # ADBC's plain interface: its DB-API one loads pandas, which costs half a second and is not needed.
-            self._loading = self._open.enter_context(ExitStack())
-            database = self._loading.enter_context(closing(adbc_driver_sqlite.connect(str(self.path))))
-            self._bulk = self._loading.enter_context(closing(adbc_driver_manager.AdbcConnection(database)))
-            for setting in _SCRATCH:
-                self._run(f"PRAGMA {setting}")
-            _, *others = table.columns
-            columns = ", ".join(f"{column.name} {column.type}" for column in others)
-            # A learner twice does not fit here; the second is dropped, and seal() refuses the file.
-            self._run(f"CREATE TABLE {table.name} (student_id INTEGER PRIMARY KEY ON CONFLICT IGNORE, {columns})")
+        self._loading = self._open.enter_context(ExitStack())
+        self._bulk: Any = None
+
+    def _opened(self) -> None:
+        self._open.callback(self.path.unlink, missing_ok=True)
+        # ADBC's plain interface: its DB-API one loads pandas, which costs half a second and is not needed.
+        database = self._loading.enter_context(closing(adbc_driver_sqlite.connect(str(self.path))))
+        self._bulk = self._loading.enter_context(closing(adbc_driver_manager.AdbcConnection(database)))
+        for setting in _SCRATCH:
+            self._run(f"PRAGMA {setting}")
 
     def _run(self, query: str) -> None:
         with closing(adbc_driver_manager.AdbcStatement(self._bulk)) as statement:
@@ -141,33 +180,52 @@ class _ScratchFile(Staging):
             statement.execute_update()
 
     def _load(self, rows: pa.Table) -> None:
-        with _writable(), closing(adbc_driver_manager.AdbcStatement(self._bulk)) as statement:
-            statement.set_options(**{_INTO.INGEST_TARGET_TABLE.value: self.table.name, **_APPEND})
-            statement.bind_stream(rows)
-            statement.execute_update()
+        self._fill(self.table, rows)
 
-    def seal(self) -> None:
+    def _fill(self, table: Table, rows: pa.Table) -> None:
+        with _writable():
+            if self._bulk is None:
+                self._opened()
+            _, *others = table.columns
+            columns = ", ".join(f"{column.name} {column.type}" for column in others)
+            # A learner twice does not fit here; the second is dropped, and seal() refuses the file.
+            key = "student_id INTEGER PRIMARY KEY ON CONFLICT IGNORE"
+            self._run(f"CREATE TABLE IF NOT EXISTS {table.name} ({key}, {columns})")
+            with closing(adbc_driver_manager.AdbcStatement(self._bulk)) as statement:
+                statement.set_options(**{_INTO.INGEST_TARGET_TABLE.value: table.name, **_APPEND})
+                statement.bind_stream(rows)
+                statement.execute_update()
+
+    def load(self) -> None:
+        super().load()
         with _writable():
             self._loading.close()
-        super().seal()
-
-    @property
-    def can_join(self) -> bool:
-        return True
 
     @contextmanager
-    def _connected(self, others: tuple[Staging, ...]) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         with ExitStack() as stack:
             connection = stack.enter_context(self.store.engine.execution_options(write=True).connect())
             raw = connection.connection.driver_connection
             assert raw is not None
             for setting in _MERGING:
                 raw.execute(f"PRAGMA {setting}")
-            for number, staging in enumerate((self, *others)):
-                assert isinstance(staging, _ScratchFile)
-                raw.execute(f"ATTACH DATABASE ? AS staging{number}", (str(staging.path),))
-                stack.callback(raw.execute, f"DETACH DATABASE staging{number}")
+            raw.execute("ATTACH DATABASE ? AS staging", (str(self.path),))
+            stack.callback(raw.execute, "DETACH DATABASE staging")
             yield connection
+
+
+class JoinedReports(_ScratchFile):
+    """SQLite: the rows of ``staged_pairs`` in one scratch file, and of the other tables those that need more care."""
+
+    def __init__(self, store: Store, tables: dict[Table, pa.Table], folder: Path) -> None:
+        super().__init__(store, staged_pairs, folder)
+        try:
+            for table in list(tables):
+                self._fill(table, tables.pop(table).select(table.columns.keys()))
+            self.load()
+        except BaseException:
+            self.close()
+            raise
 
 
 class _TemporaryTable(Staging):
@@ -196,8 +254,7 @@ class _TemporaryTable(Staging):
                 copy.write(buffer.getvalue())
 
     @contextmanager
-    def _connected(self, others: tuple[Staging, ...]) -> Iterator[Connection]:
-        assert not others
+    def _connected(self) -> Iterator[Connection]:
         yield self._connection
 
     def _prepare(self, connection: Connection) -> None:

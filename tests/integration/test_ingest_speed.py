@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from mmcampaign.ingest import Changes, FileResult, ingest
+from mmcampaign.ingest_file import Found, Reading
+from mmcampaign.ingest_unit import read_unit
 from mmcampaign.model import Course, FileStatus, Program
+from mmcampaign.store import staging
 from mmcampaign.store.engine import Store, open_store
 from mmcampaign.store.lookup import lacks_lookup
 from mmcampaign.store.tables import imports
@@ -108,10 +112,17 @@ def check_pairs(world: Path, runs: list[Any], base: Rows) -> None:
         paths.append(write(folder, "grade_report", stamps[0], grades, run=f"{number}T2019"))
         paths.append(write(folder, "student_profile_info", stamps[1], profile, run=f"{number}T2019"))
     earlier = write(folder, "student_profile_info", "1", base, run="9T2018")
-    with copy_of(world, "together.db") as together, copy_of(world, "apart.db") as apart:
-        for store in (together, apart):
+    with (
+        copy_of(world, "together.db") as together,
+        copy_of(world, "spilt.db") as spilt,
+        copy_of(world, "apart.db") as apart,
+    ):
+        for store in (together, spilt, apart):
             ingest(store, [PROGRAM], [earlier], now=NOW)
         changes = ingest(together, [PROGRAM], paths, now=NOW).changes
+        with mock.patch.object(staging._ScratchFile, "keeps", 0):  # as of reports that do not fit into memory
+            assert ingest(spilt, [PROGRAM], paths, now=NOW).changes == changes
+        assert facts(spilt) == facts(together)
         one_by_one = sum((ingest(apart, [PROGRAM], [path], now=NOW).changes for path in paths), Changes())
         assert facts(together) == facts(apart)
         assert changes == one_by_one
@@ -132,6 +143,22 @@ def test_the_first_reports_of_a_run_are_written_together(sqlite_url: str, tmp_pa
     assert seen == [2, 2]
     with store.read() as connection:
         assert not lacks_lookup(connection)
+    store.close()
+
+
+def test_a_pair_that_another_ingest_has_brought_in_meanwhile_counts_once(sqlite_url: str, tmp_path: Path) -> None:
+    folder, store = tmp_path / "downloads", open_store(sqlite_url)
+    paths = [
+        write(folder, "grade_report", "3", [graded(1, "a@x.example", "ann", 0.9, "audit", "N")]),
+        write(folder, "student_profile_info", "2", [enrolled(1, "a@x.example", "ann", "Ann", "audit")]),
+    ]
+    reading = Reading(
+        store=store, programs=(PROGRAM,), only_program=None, now=NOW, on_rows=lambda _: None, scratch=tmp_path
+    )
+    ready = read_unit(reading, [Found(path=path, shown=path) for path in paths])
+    assert ready.pair is not None
+    ingest(store, [PROGRAM], paths, now=NOW)
+    assert [entry.status for entry, _ in ready.write()] == [FileStatus.DUPLICATE] * 2
     store.close()
 
 
