@@ -4,12 +4,15 @@ import shlex
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mmcampaign.cli.shell import Json, Program, print_json, print_table, progress, say, shell_of, short
 from mmcampaign.errors import InputError
+
+if TYPE_CHECKING:
+    from mmcampaign.ingest import Stated
 
 KINDS = "student_profile_info, grade_report or email_opt_in"
 LISTED_WHOLE = 30  # of a larger folder only the files worth a look are listed
@@ -45,15 +48,12 @@ def ingest(
 ) -> None:
     """Read edX student profiles, grade reports and e-mail opt-in lists into the database."""
     from mmcampaign.cli.changes import changes_of
-    from mmcampaign.ingest import LossLimit, Stated
+    from mmcampaign.ingest import LossLimit
     from mmcampaign.ingest import ingest as run
 
     app = shell_of(ctx).open()
     if program:
         app.program(program)
-    stated = None
-    if kind or course or run_name or exported:
-        stated = Stated(kind=kind, course=course, run=run_name, exported_at=_stamp(exported))
     rows = 0
     with progress("Reading rows") as update:
 
@@ -68,7 +68,7 @@ def ingest(
             paths,
             only_program=program,
             insist=insist,
-            stated=stated,
+            stated=_stated(kind, course, run_name, exported),
             loss=LossLimit(percent=app.settings.ingest.largest_loss_percent, accepted=accept_loss, actor=app.actor),
             now=app.clock(),
             on_rows=on_rows,
@@ -85,6 +85,15 @@ def ingest(
             say(warning)
     if any(file["status"] == "refused" or file["rejected"] for file in files):
         raise typer.Exit(1)
+
+
+def _stated(kind: str, course: str, run: str, exported: str) -> "Stated | None":
+    """What was said of a renamed file, if anything."""
+    from mmcampaign.ingest import Stated
+
+    if not (kind or course or run or exported):
+        return None
+    return Stated(kind=kind, course=course, run=run, exported_at=_stamp(exported))
 
 
 def _stamp(text: str) -> datetime | None:
