@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from mmcampaign.app import App
-from mmcampaign.campaigns import log_act
+from mmcampaign.campaigns import get, log_act
 from mmcampaign.delivery import Backend
 from mmcampaign.errors import UnavailableError
 from mmcampaign.model import MessageStatus, Outcome
@@ -17,7 +17,7 @@ def settle_orphans(app: App, campaign: int, backend: Backend) -> None:
     On SQLite nobody else sends while this process does, so all of them; on PostgreSQL those whose lease ran out.
     """
     with app.store.write() as connection:
-        outbox.hold(connection, campaign)
+        get(connection, campaign, hold=True)
         alone = app.store.path is not None
         left = outbox.orphans(connection, campaign, now=app.clock(), alone=alone)
         verdicts: dict[MessageStatus, list[int]] = {}
