@@ -1,14 +1,14 @@
-"""``python -m bench [main|messages|ingest|selection|delivery|workers|million] [--learners N] [--messages N]``."""
+"""``python -m bench [WHAT] [--learners N] [--messages N] [--rounds N]``; ``--help`` lists what there is."""
 
 import argparse
 
-from bench import delivery, ingest, main_job, messages, million, selection, workers
+from bench import delivery, dry_run, ingest, main_job, messages, million, selection, workers
 
 parser = argparse.ArgumentParser(prog="python -m bench")
 parser.add_argument(
     "what",
     nargs="?",
-    choices=["main", "messages", "ingest", "selection", "delivery", "workers", "million", "all"],
+    choices=["main", "messages", "ingest", "selection", "dry-run", "delivery", "workers", "million", "all"],
     default="all",
 )
 parser.add_argument("--learners", type=int, default=100_000)
@@ -21,6 +21,8 @@ if chosen.what in ("ingest", "all"):
     ingest.run(chosen.learners)
 if chosen.what in ("selection", "all"):
     selection.run(chosen.learners)
+if chosen.what in ("dry-run", "all"):
+    dry_run.run(chosen.learners)
 if chosen.what in ("delivery", "all"):
     delivery.run(chosen.messages, chosen.rounds)
 if chosen.what in ("workers", "all"):
