@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sendgrid import SendGridAPIClient
@@ -54,12 +55,12 @@ def smtp(world: "World", rounds: int) -> None:
             ways: Ways = {}
             for batch in OUR_BATCHES:
                 there = world.smtp(port, batch)
-                ways[f"mmcampaign, log on, batch = {batch}"] = lambda there=there: world.send(there)  # type: ignore[misc]
+                ways[f"mmcampaign, log on, batch = {batch}"] = partial(world.send, there)
             ways["mmcampaign send, the whole command"] = lambda: world.command(world.smtp(port, OUR_BATCHES[0]))
             ways["smtplib, one connection, messages built, no log"] = lambda: _bare(port, eml)
             for processes in (1, 2, 4):
-                ways[f"django-post_office, {processes} processes x 5 threads"] = (
-                    lambda processes=processes: rivals.post_office(folder, port, processes)  # type: ignore[misc]
+                ways[f"django-post_office, {processes} processes x 5 threads"] = partial(
+                    rivals.post_office, folder, port, processes
                 )
             ways["mailmerge, HTML"] = lambda: rivals.mailmerge(folder, port)
             if source := shutil.which("smtp-source", path="/usr/sbin:/usr/bin") or shutil.which("smtp-source"):

@@ -98,7 +98,7 @@ def _write_mailmerge(place: Path, messages: Path, port: int) -> None:
     place.mkdir()
     paths = sorted(messages.glob("*.eml"))
     first = message_from_bytes(paths[0].read_bytes())
-    text, html = (_escaped(part.get_payload(decode=True)) for part in first.get_payload())  # type: ignore[union-attr]
+    text, html = (_escaped(part.get_payload(decode=True)) for part in first.get_payload())  # type: ignore[union-attr]  # ours are multipart
     parts = "".join(
         f"--bound\nContent-Type: text/{kind}; charset=utf-8\n\n{{{{name}}}}\n{body}\n"
         for kind, body in (("plain", text), ("html", html))

@@ -64,6 +64,7 @@ def extract(archive: Path, folder: Path) -> list[Path]:
             _require_harmless(members)
             chosen = [member for member in members if _is_wanted(member.filename)]
             return [_extract(opened, member, folder / str(number)) for number, member in enumerate(chosen)]
+    # What zipfile raises for a damaged archive, an unknown or encrypted packing, a name in no known encoding.
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, UnicodeError) as error:
         raise InputError("The ZIP archive is damaged or cut off.", todo=AGAIN) from error
 

@@ -155,7 +155,7 @@ class _Attribute(Traced):
         self._environment, self._owner, self._name = environment, owner, name
 
     @property
-    def expression(self) -> NoReturn:  # type: ignore[override]
+    def expression(self) -> NoReturn:  # type: ignore[override]  # a method by itself stands for no value
         raise UntraceableError(f"the attribute {self._name} is asked of a personal value")
 
     def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
@@ -185,8 +185,7 @@ def _called(
 ) -> Traced:
     """A call with traced arguments: of `range`, or of a method of a shared text, list or dictionary."""
     if function is safe_range:
-        run: Callable[..., Any] = lambda *bounds: list(safe_range(*bounds))  # noqa: E731
-        return _TRACE.get().apply(run, args, kwargs, words="range({0})", key="range")
+        return _TRACE.get().apply(_range_list, args, kwargs, words="range({0})", key="range")
     method = getattr(function, "__wrapped__", function)  # the sandbox wraps `format`
     owner = getattr(method, "__self__", None)
     if not isinstance(method, BuiltinMethodType) or not isinstance(owner, str | list | tuple | dict):
@@ -230,7 +229,7 @@ def _joined(value: Any) -> Any:
         trace = _TRACE.get()
         expression = trace.lift(value)
         if trace.is_markup(expression):
-            return Markup(trace.print(expression, Place.HTML))  # noqa: S704
+            return Markup(trace.print(expression, Place.HTML))  # noqa: S704  a token: its value is escaped when filled
         return trace.print(expression, Place.TEXT)
     return value
 
@@ -255,3 +254,8 @@ HOOKS = {
     "trace_joined": _joined,
     "trace_printed": _printed,
 }
+
+
+def _range_list(*bounds: int) -> list[int]:
+    """The sandbox's bounded range, as a list: a range of values that differ by person is looped over."""
+    return list(safe_range(*bounds))
