@@ -146,6 +146,11 @@ class DryRunPage:
         return self.chosen / self.rate_per_second if self.rate_per_second else 0
 
     @property
+    def writes_files(self) -> bool:
+        """Whether the emails become files, which no rate holds back."""
+        return self.backend == "file"
+
+    @property
     def oldest_days(self) -> int | None:
         """Age in days of the oldest export; None when no file says when it was exported."""
         ages = [age for source in self.sources if (age := self.age_days(source)) is not None]

@@ -262,6 +262,18 @@ def test_times_are_shown_in_the_named_zone(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("file", ["into files", "written at once"]),
+        ("smtp", ["at 10 a second, through smtp", "10 a second, less"]),
+    ],
+)
+def test_rate_is_told_where_it_holds(tmp_path: Path, backend: str, said: list[str]) -> None:
+    document = write(tmp_path / "3", make_page(backend=backend))
+    assert all(each in words(document, "//body") for each in said)
+
+
 def test_age_that_is_not_known_is_said(tmp_path: Path) -> None:
     document = write(tmp_path / "3", make_page(sources=(make_source(exported_at=None),)))
     assert "age not known" in words(document, "//header[@class='top']/dl")
