@@ -4,7 +4,6 @@ Arrow reads the chosen columns as text and types nothing: ``NA``, ``null`` and `
 docs/decisions/0009-how-ingest-is-fast.md).
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,7 +35,7 @@ ROWS: Mapping[str, pa.Schema] = {
 }
 
 _TRACK = {PROFILE: "profile_track", GRADES: "enrollment_track"}
-_ID = r"[1-9][0-9]{0,17}"
+_ID_DIGITS = 18
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     "grade": (r"[0-9](\.[0-9]+)?", "The grade is not a fraction such as 0.65."),  # above 1 is possible (E23), 65 is not
     "enrollment_track": (r"[A-Za-z0-9_-]+", "The enrollment track is not a code such as verified."),
@@ -89,7 +88,7 @@ def read_rows(file: BinaryIO, layout: Layout, exported_at: datetime) -> Iterator
 
 def _parse(block: Block, layout: Layout) -> pa.Table:
     """The chosen columns as text. Raises InputError unless Arrow finds the block's records, each of its length."""
-    if not block.is_plain or block.shortest < layout.cells:  # Arrow takes an empty line for a row
+    if not block.is_plain:
         block.require_cells(layout.cells)
     names = [str(place) for place in range(layout.cells)]
     for name, place in layout.columns.items():
@@ -117,6 +116,8 @@ def _parse(block: Block, layout: Layout) -> pa.Table:
     table = table.slice(1 if first else 0)
     if len(table) != block.records:
         raise _unreadable(block)
+    if pc.any(pc.equal(table["student_id"], "")).as_py():  # Arrow takes an empty line for a row
+        block.require_cells(layout.cells)
     return table
 
 
@@ -126,21 +127,25 @@ def _unreadable(block: Block) -> InputError:
 
 def _problems(cells: pa.Table) -> dict[int, str]:
     """What is wrong, by the number of the row; the first problem of each."""
-    found: dict[int, str] = {}
-    sound = pc.match_substring_regex(cells["student_id"], f"^{_ID}$")
-    for place in _places(pc.invert(sound)):
-        found[place] = "The learner's id is not a whole number."
+    found = dict.fromkeys(_places(pc.invert(_are_ids(cells["student_id"]))), "The learner's id is not a whole number.")
     for name, (rule, why) in _PATTERNS.items():
         if name in cells.column_names:
-            for place in _places(_breaks(cells[name], rule)):
+            for place in _breaks(cells[name], rule):
                 found.setdefault(place, why)
     return dict(sorted(found.items()))
 
 
-def _breaks(values: pa.ChunkedArray, rule: str) -> pa.ChunkedArray:
-    """Which values break the rule; of few different ones, so that each is looked at once."""
-    wrong = [value for value in values.unique().to_pylist() if not re.fullmatch(rule, value)]
-    return pc.is_in(values, pa.array(wrong, pa.string()))
+def _are_ids(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which are one to eighteen digits, the first of them not 0."""
+    short = pc.less_equal(pc.binary_length(values), _ID_DIGITS)
+    return pc.and_not(pc.and_(pc.ascii_is_decimal(values), short), pc.starts_with(values, "0"))
+
+
+def _breaks(values: pa.ChunkedArray, rule: str) -> list[int]:
+    """Where values break the rule; of few different ones, so that each is looked at once."""
+    different = values.unique()
+    wrong = different.filter(pc.invert(pc.match_substring_regex(different, f"^({rule})$")))
+    return _places(pc.is_in(values, wrong)) if len(wrong) else []
 
 
 def _places(which: pa.ChunkedArray) -> list[int]:
@@ -171,10 +176,10 @@ def _typed(cells: pa.Table, kind: str, exported_at: datetime) -> pa.Table:
 
 def _casefolded(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Of ASCII, lower case is the same."""
-    foreign = pc.invert(pc.string_is_ascii(values))
     lower = pc.ascii_lower(values)
-    if not pc.any(foreign).as_py():
+    if all(bytes(chunk.buffers()[-1] or b"").isascii() for chunk in values.chunks):
         return lower
+    foreign = pc.invert(pc.string_is_ascii(values))
     folded = pa.array([value.casefold() for value in values.filter(foreign).to_pylist()], pa.string())
     return pc.replace_with_mask(lower.combine_chunks(), foreign.combine_chunks(), folded)
 
@@ -183,6 +188,6 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(len(table), field.type)])
     values = table[field.name]
-    if unknown := _NULLS.get(field.name):
-        values = pc.if_else(pc.is_in(values, pa.array(unknown, values.type)), pa.scalar(None, values.type), values)
+    for unknown in _NULLS.get(field.name, ()):
+        values = pc.if_else(pc.equal(values, unknown), pa.scalar(None, values.type), values)
     return values.cast(field.type)

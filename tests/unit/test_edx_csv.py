@@ -257,6 +257,42 @@ def test_e13_short_profile_rows_are_refused() -> None:
     assert "cells" in refusal(as_csv(PROFILE_HEADER, [7, "u", "n", "a@b.example", "", "audit"]), PROFILE)
 
 
+@pytest.mark.parametrize("empty", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("username", ["plain", 'with, a "quote"'])
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "between", "last"])
+def test_an_empty_line_is_refused_with_its_number(empty: bytes, username: str, place: int) -> None:
+    rows = as_csv(GRADE_HEADER, grade_row(7, Username=username), grade_row(8)).splitlines(keepends=True)
+    rows.insert(place + 1, empty)
+    assert f"Line {place + 2} has 1 cells" in refusal(b"".join(rows))
+
+
+@pytest.mark.parametrize("size", [1, 300, 1 << 20])
+def test_a_quote_that_is_never_closed_is_refused_with_its_line(size: int) -> None:
+    rows = [grade_row(number, Username="two\r\nlines") for number in range(1, 6)]
+    data = as_csv(GRADE_HEADER, *rows, grade_row(6)).replace(b"learner6", b'"learner6')
+    with patch.dict(split_blocks.__kwdefaults__, size=size):
+        assert "cut off in its last row, which starts in line 12" in refusal(data)
+
+
+@pytest.mark.parametrize("size", [1, 300, 1 << 20])
+def test_bytes_that_are_no_utf8_are_refused_with_their_line(size: int) -> None:
+    rows = [grade_row(number, Username="zwölf\r\nlines") for number in range(1, 6)]
+    data = as_csv(GRADE_HEADER, *rows, grade_row(6, Username="xx")).replace(b"xx", b"\xe9\x88")
+    with patch.dict(split_blocks.__kwdefaults__, size=size):
+        assert "Line 12 is not UTF-8" in refusal(data)
+
+
+def test_a_record_without_end_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmcampaign.edx_csv.blocks.LONGEST_RECORD", 1_000)
+    data = as_csv(GRADE_HEADER, grade_row(1), grade_row(2, Username="line\r\n" * 2_000))
+    file = io.BytesIO(data)
+    layout = read_layout(file, GRADES, STAMP)
+    assert layout is not None
+    with patch.dict(split_blocks.__kwdefaults__, size=100), pytest.raises(InputError, match="never closed"):
+        list(read_rows(file, layout, STAMP))
+    assert file.tell() < 5_000
+
+
 cells = st.text(st.sampled_from('ab,"\n\r \tÅ鈴'), max_size=8)
 
 
@@ -384,11 +420,18 @@ def test_grade_errors_are_counted_as_records() -> None:
         ("Student ID", "", "id is not a whole number"),
         ("Student ID", "-5", "id is not a whole number"),
         ("Student ID", "٣", "id is not a whole number"),
+        ("Student ID", "0", "id is not a whole number"),
+        ("Student ID", "007", "id is not a whole number"),
+        ("Student ID", "0x1F", "id is not a whole number"),
+        ("Student ID", " 8", "id is not a whole number"),
+        ("Student ID", "8\n", "id is not a whole number"),
+        ("Student ID", "1" * 19, "id is not a whole number"),
         ("Grade", "None", "not a fraction"),
         ("Grade", "65%", "not a fraction"),
         ("Grade", "65", "not a fraction"),
         ("Grade", "0,65", "not a fraction"),
         ("Grade", "nan", "not a fraction"),
+        ("Grade", "0.65\n", "not a fraction"),
         ("Enrollment Track", "", "not a code"),
         ("Enrollment Track", "N/A", "not a code"),
         ("Verification Status", "verified", "verification status"),
@@ -441,6 +484,14 @@ def test_e28_addresses_are_kept_and_compared_case_folded() -> None:
     found = read(as_csv(GRADE_HEADER, grade_row(Email="D.O'Connor+edX@Straße.example")))[0][0]
     assert found["email"] == "D.O'Connor+edX@Straße.example"
     assert found["email_key"] == "d.o'connor+edx@strasse.example"
+
+
+def test_e28_addresses_of_all_scripts_are_case_folded_beside_rejected_rows() -> None:
+    emails = ["A@B.example", "ÅSA@B.example", "x@Y.example"]
+    bad = grade_row("none", Email="ÉVA@B.example")
+    rows, _ = read(as_csv(GRADE_HEADER, *(grade_row(place, Email=email) for place, email in enumerate(emails, 1)), bad))
+    assert [row["email_key"] for row in rows] == [email.casefold() for email in emails]
+    assert read(as_csv(GRADE_HEADER, grade_row(1), bad))[0][0]["email_key"] == "l1@mail.example"
 
 
 def test_e30_unknown_tracks_are_kept_and_counted() -> None:
