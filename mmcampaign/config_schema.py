@@ -150,7 +150,7 @@ class Mail(Section):
     """What every message carries, which backend takes it, and when and how fast.
 
     ``rate_per_second`` counts messages of all senders together. ``send_window``: in the site's time zone; empty: any
-    time. ``claim_batch``: messages taken in hand at a time, so the most that one killed sender can leave in doubt.
+    time. ``claim_batch``: messages in hand at a time, so the most that one killed sender can leave in doubt.
     """
 
     backend: Literal["file", "smtp", "sendgrid", "ses"] = "file"
@@ -181,8 +181,8 @@ class FileDelivery(Section):
 class SmtpDelivery(Section):
     """The SMTP server; its password is the secret ``smtp_password``.
 
-    ``batch`` messages go over each connection between two commits of the log: what a crash leaves in doubt is at most
-    ``connections`` times ``batch``, and never more than one second's worth of ``rate_per_second``.
+    ``batch`` is for each connection: what a crash leaves in doubt is at most ``connections`` times ``batch`` messages,
+    and never more than one second's worth of ``rate_per_second``.
     """
 
     host: Filled = "localhost"
@@ -190,7 +190,7 @@ class SmtpDelivery(Section):
     security: Literal["none", "starttls", "tls"] = "none"
     username: Text = ""
     connections: int = Field(default=4, ge=1, le=100)
-    batch: int = Field(default=10, ge=1, le=100)
+    batch: int = Field(default=25, ge=1, le=100)
 
 
 class SendGridDelivery(Section):

@@ -1,31 +1,40 @@
 """One sender's hands: claim messages (commit), hand them over, record what came of it (commit).
 
-Whatever is raised in between, what the backend cannot prove is recorded as unknown. Nothing is begun that the claim
-does not cover any more: a process that was stopped for longer than its lease finds its messages given up.
+The wire has a thread of its own, so the ledger is kept while a batch is under way: one transaction records the batch
+before and claims the next, which is then written. Whatever is raised meanwhile, what the backend cannot prove is
+recorded as unknown, and what was not begun goes back.
+
+Nothing is begun that the claim does not cover any more: a process that was stopped for longer than its lease finds its
+messages given up.
 """
 
 import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import Self
 
 from sqlalchemy import Connection
 
 from mmcampaign.app import App
 from mmcampaign.context import token_values
-from mmcampaign.delivery import Backend
+from mmcampaign.delivery import WRITES_THE_MAIL, Backend
 from mmcampaign.errors import UnavailableError
 from mmcampaign.frozen import sender_of
 from mmcampaign.lifecycle import costs_an_attempt, settle
-from mmcampaign.mime import Composer, ascii_address
+from mmcampaign.mime import Composer, ascii_address, require_writable
 from mmcampaign.model import Batch, Outcome, Outgoing, Receipt, Sender, Shape
 from mmcampaign.pace import steady
 from mmcampaign.store import campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
 from mmcampaign.store.outbox import Claimed, Record
-from mmcampaign.watch import Watch
+from mmcampaign.watch import Turns, Watch
 
 # Of the lease; the rest is for the answer to the last message begun.
 COVERS = 0.75
@@ -33,82 +42,215 @@ RECORD_SECONDS, TRY_AGAIN_SECONDS = 60.0, 0.5  # for the record of mail that has
 MOST_SHAPES = 100  # kept ready at a time
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Claimed messages, ready for the wire.
+
+    ``failed`` are the receipts of those that cannot be written, ``digests`` those of the bytes, both by message id.
+    """
+
+    claimed: Sequence[Claimed]
+    batch: Batch
+    failed: Mapping[str, Receipt]
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What came of a batch. ``stopped``: it was told to leave the rest alone."""
+
+    records: Sequence[Record] = ()
+    stopped: bool = False
+
+
 class Hand:
-    """Claims, hands over and records the messages of one campaign for this process."""
+    """Claims, hands over and records the messages of one campaign for this process.
+
+    For ``with``: at the end nothing is left in hand, whatever was raised.
+    """
 
     def __init__(self, app: App, campaign: Campaign, backend: Backend, watch: Watch) -> None:
         self._app, self._campaign, self._backend, self._watch = app, campaign.id, backend, watch
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sender = sender_of(campaign.settings)
-        self._shapes: dict[str, tuple[Shape, Composer]] = {}  # the latest; emails of one person alone have one each
-        self._covered_until = 0.0
+        self._shapes: dict[str, tuple[Shape, Composer | None]] = {}  # the latest; emails of one person have one each
+        self._wire = ThreadPoolExecutor(1, thread_name_prefix="wire")
+        self._under_way: tuple[Taken, Future[list[Receipt]]] | None = None
+        self._claimed: Sequence[Claimed] = ()  # and not begun
+        self._answered: list[Record] = []  # and not recorded
+        self._after = 0  # the learner of the last message that was claimed
+        self._giving_up = False
 
-    def may_go(self) -> bool:
-        """Whether a claimed message may still be begun."""
-        return steady() < self._covered_until and not self._watch.reason()
+    def __enter__(self) -> Self:
+        return self
 
-    def claim(self, size: int) -> list[Claimed]:
-        """Take the next messages of one shape; whoever may no longer be mailed is dropped from them."""
-        self._covered_until = steady() + COVERS * outbox.LEASE.total_seconds()
-        with self._app.store.write() as connection:
-            while claimed := self._claim(connection, size):
-                ids = [message.id for message in claimed]
-                if outbox.drop_unmailable(connection, self._campaign, self._app.today, claimed=ids):
-                    mailable = outbox.still_claimed(connection, ids)
-                    claimed = [message for message in claimed if message.id in mailable]
-                if claimed:
-                    self._load_shape(connection, claimed[0].shape_digest)
-                    return claimed
-        return []
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Nothing more is begun, what is on the wire is waited for, and everything is recorded."""
+        self._giving_up = True
+        while not self._is_quiet():
+            pass
+        self.put_back()
+        self._write_down(patient=not isinstance(error, UnavailableError))
 
-    def _claim(self, connection: Connection, size: int) -> list[Claimed]:
-        return outbox.claim(
-            connection,
-            self._campaign,
-            size=size,
-            by=self._name,
-            provider=self._backend.name,
-            now=self._app.clock(),
-        )
+    def _is_quiet(self) -> bool:
+        """Wait until the wire is done; mail cannot be called back, and its answer matters. False: Ctrl-C came.
 
-    def deliver(self, claimed: Sequence[Claimed]) -> list[Record]:
-        """Hand over and record, whatever happens meanwhile."""
-        shape, composer = self._shapes[claimed[0].shape_digest]
-        outgoing, receipts = self._compose(claimed, composer)
-        receipts |= {m.message_id: _receipt(m.message_id, Outcome.UNKNOWN, "no answer was kept") for m in outgoing}
-        digests = {m.message_id: hashlib.sha256(m.eml).hexdigest() for m in outgoing}
-        batch = Batch(shape=shape, sender=self._sender, messages=tuple(outgoing), may_go=self.may_go)
+        One may have come within ``begin``, too: a batch that the wire never got was not begun.
+        """
+        with suppress(KeyboardInterrupt):
+            self._wire.shutdown()
+            if self._under_way and not self._under_way[1].done():
+                self._claimed, self._under_way = self._under_way[0].claimed, None
+            self._collect()
+            return True
+        return False
+
+    @property
+    def under_way(self) -> int:
+        """How many messages are on the wire."""
+        return len(self._under_way[0].claimed) if self._under_way else 0
+
+    def may_go(self, covered_until: float) -> bool:
+        """Whether a message of a claim that covers it until then may still be begun."""
+        return steady() < covered_until and not self._giving_up and not self._watch.reason()
+
+    def exchange(self, size: int, turns: Turns) -> Taken | None:
+        """One transaction: what came back is recorded, and up to ``size`` messages are claimed if it is our turn."""
+        if not size:
+            self._write_down()
+            return None
+        covered_until = steady() + COVERS * outbox.LEASE.total_seconds()
         try:
-            receipts |= {answer.message_id: answer for answer in self._hand_over(batch)}
-        except BaseException:
-            receipts |= {m.message_id: self._without_answer(m.message_id) for m in outgoing}
-            raise
-        finally:
-            records = self._record(claimed, receipts, digests)
-        return records
+            with self._app.store.write(patient=bool(self._answered)) as connection:
+                outbox.hold(connection, self._campaign)  # before the line of time, as everybody does: no deadlock
+                self._record(connection)
+                self._claimed = self._claim(connection, turns.take(connection, size))
+                turns.used(len(self._claimed))
+                shapes = {each.shape_digest: self._shape(connection, each.shape_digest) for each in self._claimed}
+        except UnavailableError:
+            turns.lost()
+            self.put_back()
+            if self._app.store.dialect == "sqlite" or not self._answered:
+                raise
+            self._write_down()
+            return self.exchange(size, turns)
+        self._answered = []
+        return self._written(self._claimed, shapes, covered_until) if self._claimed else None
 
-    def _compose(self, claimed: Sequence[Claimed], composer: Composer) -> tuple[list[Outgoing], dict[str, Receipt]]:
-        """The messages as bytes; for those that cannot be written, the receipt that says so."""
+    def begin(self, taken: Taken) -> None:
+        """Hand over what was claimed last; nothing may be under way."""
+        answer = Future[list[Receipt]]()
+        self._under_way = taken, answer
+        self._claimed = ()
+        self._wire.submit(self._hand_over, taken.batch, answer)
+
+    def put_back(self) -> None:
+        """What was claimed and not begun becomes pending again and loses no try, once that is recorded."""
+        self._answered += self._records(self._claimed, {each.message_id: _not_begun(each) for each in self._claimed})
+        self._after = min([self._after, *(each.learner_id - 1 for each in self._claimed)])
+        self._claimed = ()
+
+    def answers(self) -> Answers:
+        """Wait for what is on the wire. What came of it is recorded with the next exchange."""
+        taken = self._under_way[0] if self._under_way else None
+        records, error = self._collect()
+        if error:
+            raise error
+        return Answers(records=records, stopped=taken is not None and not taken.batch.may_go())
+
+    # --- the ledger ---
+
+    def _claim(self, connection: Connection, size: int) -> Sequence[Claimed]:
+        """The next messages, in the order of planning where the backend does not want them by their shape."""
+        app, provider = self._app, self._backend.name
+        claimer = outbox.Claimer(by=self._name, provider=provider, now=app.clock(), today=app.today)
+        by_shape = provider in WRITES_THE_MAIL
+        for after in [None] if by_shape else [self._after, 0] if self._after else [0]:
+            claimed = outbox.claim(connection, self._campaign, claimer, size=size, after=after) if size else []
+            if claimed:
+                self._after = claimed[-1].learner_id
+                return claimed
+        return ()
+
+    def _record(self, connection: Connection) -> None:
+        outbox.record(connection, self._campaign, self._answered, by=self._name, now=self._app.clock())
+
+    def _write_down(self, *, patient: bool = True) -> None:
+        """A server that is away for a moment does not lose what is known; what was written already may be again."""
+        until = steady() + RECORD_SECONDS
+        while self._answered:
+            try:
+                with self._app.store.write(patient=patient) as connection:
+                    self._record(connection)
+            except UnavailableError:
+                if self._app.store.dialect == "sqlite" or steady() > until:
+                    raise
+                time.sleep(TRY_AGAIN_SECONDS)
+            else:
+                self._answered = []
+
+    def _shape(self, connection: Connection, digest: str) -> tuple[Shape, Composer | None]:
+        if digest not in self._shapes:
+            if len(self._shapes) >= MOST_SHAPES:
+                del self._shapes[next(iter(self._shapes))]
+            shape = campaigns.get_shape(connection, digest)
+            writes = self._backend.name in WRITES_THE_MAIL
+            self._shapes[digest] = (shape, None if writes else Composer(shape, self._sender))
+        return self._shapes[digest]
+
+    # --- the wire ---
+
+    def _written(
+        self, claimed: Sequence[Claimed], shapes: Mapping[str, tuple[Shape, Composer | None]], covered_until: float
+    ) -> Taken:
+        """The claimed messages as they are handed over."""
         outgoing: list[Outgoing] = []
         failed: dict[str, Receipt] = {}
         for message in claimed:
             try:
+                composer = shapes[message.shape_digest][1]
                 outgoing.append(outgoing_message(message, self._campaign, self._sender, composer))
             except ValueError as error:
                 failed[message.message_id] = _receipt(message.message_id, Outcome.FAILED, str(error))
-        return outgoing, failed
+        may_go = partial(self.may_go, covered_until)
+        batch = Batch(
+            shape=shapes[claimed[0].shape_digest][0], sender=self._sender, messages=tuple(outgoing), may_go=may_go
+        )
+        digests = {each.message_id: hashlib.sha256(each.eml).hexdigest() for each in outgoing if each.eml}
+        return Taken(claimed=claimed, batch=batch, failed=failed, digests=digests)
 
-    def _hand_over(self, batch: Batch) -> Iterable[Receipt]:
-        if batch.messages and self.may_go():
-            return self._backend.deliver(batch)
-        return [_receipt(m.message_id, Outcome.NOT_TAKEN, "", halt=True) for m in batch.messages]
+    def _hand_over(self, batch: Batch, answer: Future[list[Receipt]]) -> None:
+        try:
+            going = batch.messages and batch.may_go()
+            stopped = (_receipt(each.message_id, Outcome.NOT_TAKEN, "", halt=True) for each in batch.messages)
+            answer.set_result(self._backend.deliver(batch) if going else list(stopped))
+        except BaseException as error:  # noqa: BLE001  raised again where the answer is waited for
+            answer.set_exception(error)
 
-    def _without_answer(self, message_id: str) -> Receipt:
-        outcome = self._backend.proof(message_id) or Outcome.UNKNOWN
-        return _receipt(message_id, outcome, "no answer was kept", halt=True)
+    def _collect(self) -> tuple[list[Record], BaseException | None]:
+        """What came of the batch on the wire, and what the backend has raised instead of an answer."""
+        if not self._under_way:
+            return [], None
+        taken, future = self._under_way
+        wait([future])
+        error = future.exception()
+        receipts = {answer.message_id: answer for answer in (() if error else future.result())}
+        without = (each.message_id for each in taken.batch.messages if each.message_id not in receipts)
+        receipts |= {message_id: self._without_answer(message_id, raised=bool(error)) for message_id in without}
+        records = self._records(taken.claimed, {**receipts, **taken.failed}, taken.digests)
+        self._answered += records
+        self._under_way = None
+        return records, error
 
-    def _record(
-        self, claimed: Sequence[Claimed], receipts: Mapping[str, Receipt], digests: Mapping[str, str]
+    def _without_answer(self, message_id: str, *, raised: bool) -> Receipt:
+        outcome = (self._backend.proof(message_id) if raised else None) or Outcome.UNKNOWN
+        return _receipt(message_id, outcome, "no answer was kept", halt=raised)
+
+    def _records(
+        self,
+        claimed: Sequence[Claimed],
+        receipts: Mapping[str, Receipt],
+        digests: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Record]:
         now = self._app.clock()
         records = []
@@ -120,58 +262,48 @@ class Hand:
                     claimed_at=message.claimed_at,
                     settled=settle(receipt, attempts=message.attempts, now=now),
                     receipt=receipt,
-                    digest=digests.get(message.message_id),
+                    digest=receipt.digest or digests.get(message.message_id),
                     attempts=message.attempts - (not costs_an_attempt(receipt)),
                 )
             )
-        self._write_down(records, now)
         return records
 
-    def _write_down(self, records: Sequence[Record], now: datetime) -> None:
-        """A server that is away for a moment does not lose what is known; what was written already may be again."""
-        patience = steady() + RECORD_SECONDS
-        while True:
-            try:
-                with self._app.store.write(patient=True) as connection:
-                    outbox.record(connection, self._campaign, records, by=self._name, now=now)
-            except UnavailableError:
-                if self._app.store.dialect == "sqlite" or steady() > patience:
-                    raise
-                time.sleep(TRY_AGAIN_SECONDS)
-            else:
-                return
 
-    def _load_shape(self, connection: Connection, digest: str) -> None:
-        if digest not in self._shapes:
-            if len(self._shapes) >= MOST_SHAPES:
-                del self._shapes[next(iter(self._shapes))]
-            shape = campaigns.get_shape(connection, digest)
-            self._shapes[digest] = (shape, Composer(shape, self._sender))
+def outgoing_message(message: Claimed, campaign: int, sender: Sender, composer: Composer | None) -> Outgoing:
+    """The claimed message, with its bytes if there is a composer; the same claim always gives the same bytes.
 
-
-def outgoing_message(message: Claimed, campaign: int, sender: Sender, composer: Composer) -> Outgoing:
-    """The claimed message with its bytes; the same claim always gives the same bytes."""
+    Raises ``ValueError`` when an address, link or id could not stand in a mail header.
+    """
     values = token_values(message.personal, message.unsubscribe_url)
-    eml = composer.compose(
-        message_id=message.message_id,
-        to_name=message.personal["name"],
-        to_email=message.email,
-        subject=message.subject,
-        values=values,
-        unsubscribe_url=message.unsubscribe_url,
-        dated_at=message.claimed_at,
-        domain=sender.email.rpartition("@")[2],
-    )
+    name, to_email = message.personal["name"], ascii_address(message.email)
+    eml = b""
+    if composer is None:
+        require_writable(message.message_id, to_email, message.unsubscribe_url)
+    else:
+        eml = composer.compose(
+            message_id=message.message_id,
+            to_name=name,
+            to_email=message.email,
+            subject=message.subject,
+            values=values,
+            unsubscribe_url=message.unsubscribe_url,
+            dated_at=message.claimed_at,
+            domain=sender.email.rpartition("@")[2],
+        )
     return Outgoing(
         message_id=message.message_id,
         campaign_id=campaign,
-        to_name=message.personal["name"],
-        to_email=ascii_address(message.email),
+        to_name=name,
+        to_email=to_email,
         subject=message.subject,
         unsubscribe_url=message.unsubscribe_url,
         values=values,
         eml=eml,
     )
+
+
+def _not_begun(message: Claimed) -> Receipt:
+    return _receipt(message.message_id, Outcome.NOT_TAKEN, "", halt=True)
 
 
 def _receipt(message_id: str, outcome: Outcome, error: str, *, halt: bool = False) -> Receipt:

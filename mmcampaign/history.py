@@ -8,21 +8,24 @@ from typing import Any
 
 from mmcampaign.app import App
 from mmcampaign.context import token_values
+from mmcampaign.delivery import WRITES_THE_MAIL
+from mmcampaign.delivery.sendgrid_body import Writer
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.frozen import sender_of
 from mmcampaign.handover import outgoing_message
 from mmcampaign.mime import Composer
+from mmcampaign.model import Outgoing, Sender
 from mmcampaign.shapes import Filler
 from mmcampaign.store.campaigns import Campaign, get_campaign, list_campaigns
-from mmcampaign.store.history import COLUMNS, HistoryFilter, read_history, stored_message
+from mmcampaign.store.history import COLUMNS, HistoryFilter, StoredMessage, read_history, stored_message
 
 __all__ = ["COLUMNS", "HistoryFilter", "ShownMessage", "campaign_list", "sends", "show"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMessage:
-    """A past message made again. ``reproduced`` is True when its bytes have the digest that was logged when it was
-    handed over, None when nothing was handed over or no digest could be logged."""
+    """A past message made again. ``reproduced`` is True when what was handed over has the digest that was logged
+    then, None when nothing was handed over or no digest could be logged."""
 
     facts: dict[str, Any]
     subject: str
@@ -68,7 +71,7 @@ def show(app: App, key: str) -> ShownMessage:
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
     logged = stored.row["digest"]
-    if logged and hashlib.sha256(outgoing.eml).hexdigest() != logged:
+    if logged and logged not in _digests(outgoing, stored, sender):
         raise UnavailableError(
             f"Message {key} cannot be shown as it was sent: its bytes do not have the logged digest.",
             unchanged="Nothing was changed.",
@@ -84,6 +87,13 @@ def show(app: App, key: str) -> ShownMessage:
         eml=outgoing.eml,
         reproduced=True if logged else None,
     )
+
+
+def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:
+    """What may have been logged for a message: the digest of what its provider was told, or of the whole message."""
+    if stored.row["provider"] in WRITES_THE_MAIL:
+        yield Writer(stored.shape, sender).person(outgoing).digest(stored.shape)
+    yield hashlib.sha256(outgoing.eml).hexdigest()
 
 
 def _facts(row: dict[str, Any] | Any) -> dict[str, Any]:

@@ -15,10 +15,20 @@ from functools import lru_cache
 from mmcampaign.model import Sender, Shape
 from mmcampaign.shapes import Filler, Segments, one_line, split
 
+# The same for every message of every campaign.
+SHARED_HEADERS = {
+    "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",  # RFC 8058
+    "Auto-Submitted": "auto-generated",  # RFC 3834
+    "Precedence": "bulk",
+}
+
+_CRLF = "\r\n"
 _LINE_ENDS = re.compile(r"\r\n?|\n")
 _SOFT_BREAK = "=\r\n"
 _WIDTH = 73  # RFC 2045 6.7 allows 76 with the soft break; two are kept for `_LINE_START`
+_WORD = 39  # bytes that an encoded-word of 75 characters holds as base64
 _LITERAL = frozenset(chr(code) for code in range(0x20, 0x7F)) - {"="}
+_QUOTED = tuple(chr(byte) if chr(byte) in _LITERAL else f"={byte:02X}" for byte in range(256))
 _RUNS = re.compile(r"[ -<>-~]+|[^ -<>-~]")  # of _LITERAL, or one other character
 # A dot could end the mail in a careless SMTP client, "From " could end it in an mbox file.
 _LINE_START = re.compile(r"^(?:\.|F(?=rom ))")
@@ -54,30 +64,42 @@ class Composer:
         Raises ``ValueError`` when an address, URL or id could not stand in a header unchanged (RFC 5322 3.6,
         RFC 2369, RFC 8058): those are checked long before, so it is a fault of the caller.
         """
-        identity = _checked(_ID, message_id, "message id")
         written = self._filler.substitutions(values)
+        own = own_headers(message_id, unsubscribe_url, domain)
         headers = (
             f"To: {mailbox(to_name, to_email)}\r\n"
             f"Subject: {unstructured(subject)}\r\n"
             f"Date: {_date(dated_at)}\r\n"
-            f"Message-ID: <{identity}@{_checked(_ID, domain, 'domain')}>\r\n"
-            f"X-MMCampaign-Message: {identity}\r\n"
-            f"List-Unsubscribe: <{_checked(_URL, unsubscribe_url, 'unsubscribe address')}>\r\n"
+            f"{''.join(f'{name}: {value}{_CRLF}' for name, value in own.items())}"
         )
         filled = {token: _encoded_value(value) for token, value in written.items()}
         return (self._headers + headers + self._body.fill(filled)).encode("ascii")
 
 
+def own_headers(message_id: str, unsubscribe_url: str, domain: str) -> dict[str, str]:
+    """The headers beside address, subject and date that differ for each message.
+
+    Raises ``ValueError`` when a value could not stand in a header unchanged.
+    """
+    identity = _checked(_ID, message_id, "message id")
+    return {
+        "Message-ID": f"<{identity}@{_checked(_ID, domain, 'domain')}>",
+        "X-MMCampaign-Message": identity,
+        "List-Unsubscribe": f"<{_checked(_URL, unsubscribe_url, 'unsubscribe address')}>",
+    }
+
+
+def require_writable(message_id: str, address: str, unsubscribe_url: str) -> None:
+    """Raise ``ValueError`` as ``Composer.compose`` does, for a message that the provider writes."""
+    _checked(_ID, message_id, "message id")
+    _checked(_URL, unsubscribe_url, "unsubscribe address")
+    _checked(_ADDRESS, address, "address")
+
+
 def _fixed_headers(sender: Sender) -> str:
     reply_to = f"Reply-To: {mailbox('', sender.reply_to)}\r\n" if sender.reply_to else ""
-    return (
-        f"From: {mailbox(sender.name, sender.email)}\r\n"
-        f"{reply_to}"
-        "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"  # RFC 8058
-        "Auto-Submitted: auto-generated\r\n"  # RFC 3834
-        "Precedence: bulk\r\n"
-        "MIME-Version: 1.0\r\n"
-    )
+    shared = "".join(f"{name}: {value}\r\n" for name, value in SHARED_HEADERS.items())
+    return f"From: {mailbox(sender.name, sender.email)}\r\n{reply_to}{shared}MIME-Version: 1.0\r\n"
 
 
 def _body(shape: Shape) -> str:
@@ -101,6 +123,7 @@ def quoted_printable(text: str) -> str:
     return "\r\n".join(map(_encoded_line, _LINE_ENDS.sub("\n", text).split("\n")))
 
 
+@lru_cache(maxsize=4_096)  # the shapes of a campaign share most of their lines
 def _encoded_line(line: str) -> str:
     pieces = (piece if place % 2 else _encoded(piece) for place, piece in enumerate(split(line)))
     return _SOFT_BREAK.join(piece for piece in pieces if piece)
@@ -129,14 +152,19 @@ def _add(lines: list[str], unit: str) -> None:
     lines[-1] += unit
 
 
+@lru_cache(maxsize=512)
 def _hex(char: str) -> str:
     return "".join(f"={byte:02X}" for byte in char.encode("utf-8", "replace"))
 
 
+@lru_cache(maxsize=1_024)  # a name stands in both parts, and first names are often those of others
 def _encoded_value(value: str) -> str:
-    plain = value.isascii() and value.isprintable() and "=" not in value
-    if plain and len(value) <= _WIDTH and not _LINE_START.match(value):
-        return value
+    """A value between two soft line breaks; what fits on its line needs no more than a table."""
+    if not value.endswith(" ") and not _LINE_START.match(value):
+        plain = value.isascii() and value.isprintable() and "=" not in value
+        quoted = value if plain else "".join(map(_QUOTED.__getitem__, value.encode("utf-8", "replace")))
+        if len(quoted) <= _WIDTH:
+            return quoted
     return _encoded(value)
 
 
@@ -164,6 +192,7 @@ def ascii_address(address: str) -> str:
         return address
 
 
+@lru_cache(maxsize=256)  # many messages have the same
 def unstructured(text: str) -> str:
     """A subject: folded at spaces when it is ASCII, otherwise as encoded-words (RFC 2047)."""
     text = one_line(text)
@@ -180,10 +209,12 @@ def unstructured(text: str) -> str:
 
 def _encoded_words(text: str) -> str:
     """RFC 2047 2 and 5(3): at most 75 characters each, never cutting a character, one to a folded line."""
+    if len(whole := text.encode()) <= _WORD:
+        return f"=?utf-8?b?{base64.b64encode(whole).decode()}?="
     words: list[bytes] = [b""]
     for char in text:
         encoded = char.encode()
-        if len(words[-1]) + len(encoded) > 39:
+        if len(words[-1]) + len(encoded) > _WORD:
             words.append(b"")
         words[-1] += encoded
     return "\r\n ".join(f"=?utf-8?b?{base64.b64encode(word).decode()}?=" for word in words)

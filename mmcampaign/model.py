@@ -216,7 +216,8 @@ class Receipt:
 
     ``halt`` says that going on is useless (login refused, disk full): the run stops and tells why.
     ``slower``: the provider asks for fewer messages a second (HTTP 429, SMTP 421); it is nothing about this message.
-    ``retry_after`` is in seconds.
+    ``retry_after`` is in seconds. ``digest`` is the SHA-256 of what was handed over, where that is not the message's
+    ``eml``.
     """
 
     message_id: str
@@ -226,6 +227,7 @@ class Receipt:
     halt: bool = False
     slower: bool = False
     retry_after: float | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +254,8 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Outgoing:
-    """One message ready to be handed over. ``eml`` is the whole RFC 5322 message with CRLF line ends.
+    """One message ready to be handed over. ``eml`` is the whole RFC 5322 message with CRLF line ends, or empty for a
+    provider that writes it itself.
 
     ``values`` are the plain personal values that fill the shape's tokens, by field name.
     """
@@ -264,12 +267,12 @@ class Outgoing:
     subject: str
     unsubscribe_url: str
     values: Mapping[str, str]
-    eml: bytes = field(repr=False)
+    eml: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Messages of one shape, handed over together.
+    """Messages handed over together: all of the ``shape`` if the backend writes the mail, else it is the first's.
 
     A backend asks ``may_go`` right before it begins with a message. False is final: somebody paused the campaign, or
     the claim is about to run out. Whatever was not begun is then answered with NOT_TAKEN and ``halt``.

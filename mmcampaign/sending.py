@@ -1,33 +1,29 @@
 """Use case: send an approved campaign, or go on with one that was interrupted (design 7).
 
-Claim (commit) → hand over → record (commit), batch by batch. Whatever kills the process leaves claimed messages at
+What comes before and after a run, which is in ``sending_run.py``. Whatever kills the process leaves claimed messages at
 ``sending``; the next run settles those first, by the backend's own record where it has one, else as ``unknown``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event
 
 from filelock import FileLock, Timeout
 
 from mmcampaign.app import App
 from mmcampaign.campaigns import finish_if_settled, get, log_act, refuse_drift
-from mmcampaign.delivery import Backend
 from mmcampaign.errors import RefusedError, UnavailableError
-from mmcampaign.handover import Hand, outgoing_message
-from mmcampaign.lifecycle import asks_for_less
-from mmcampaign.model import CampaignState, MessageStatus
+from mmcampaign.handover import outgoing_message
+from mmcampaign.model import CampaignState
+from mmcampaign.sending_run import Run, send_all
 from mmcampaign.settling import count_ledger, settle_orphans
 from mmcampaign.store import campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
-from mmcampaign.store.outbox import Record
-from mmcampaign.watch import REACH_NOBODY, Turns, Watch, opening
+from mmcampaign.watch import REACH_NOBODY, opening
 
 __all__ = ["FIRST_WAVE", "Run", "SendRequest", "begin", "outgoing_message", "send", "share"]
 
-FAILURES_IN_A_ROW = 25
-PUT_OFFS_IN_A_ROW = 10
 FIRST_WAVE = "the first wave has gone out"
 
 
@@ -54,26 +50,6 @@ class SendRequest:
         return max(0, min([pending - self.leave, *limits]))
 
 
-@dataclass(kw_only=True)
-class Run:
-    """One run of the sender: what it did so far, and why it stopped if it did.
-
-    ``trouble`` is what it met and paused the campaign for; ``told`` is what a person or the clock told it.
-    """
-
-    campaign: int
-    total: int
-    done: int = 0
-    failures_in_a_row: int = 0
-    put_offs_in_a_row: int = 0
-    last_error: str = ""
-    trouble: str = ""
-    told: str = ""
-    interrupted: bool = False
-    ended_first_wave: bool = False
-    stop: Event = field(default_factory=Event)
-
-
 def send(
     app: App,
     request: SendRequest,
@@ -95,7 +71,7 @@ def send(
             campaign, number = begin(app, request, backend.name, confirm=confirm)
             run = Run(campaign=campaign.id, total=number, stop=stop or Event())
             if number:
-                _send_all(app, campaign, backend, run, wait=request.wait, on_progress=on_progress)
+                send_all(app, campaign, backend, run, wait=request.wait, on_progress=on_progress)
             return _finish(app, campaign, request, run), run
     finally:
         backend.close()
@@ -129,7 +105,7 @@ def share(app: App, request: SendRequest, *, stop: Event) -> tuple[Campaign, Run
         pending = campaign.ledger["pending"] if campaign.state is CampaignState.SENDING else 0
         run = Run(campaign=campaign.id, total=request.number_of(pending), stop=stop)
         if run.total:
-            _send_all(app, campaign, backend, run, wait=False, on_progress=lambda _: None)
+            send_all(app, campaign, backend, run, wait=False, on_progress=lambda _: None)
         return _finish(app, campaign, request, run), run
     finally:
         backend.close()
@@ -236,70 +212,7 @@ def _start(app: App, campaign: Campaign, request: SendRequest, backend: str, num
         log_act(app, connection, "sending", campaign.id, {"recipients": number, "backend": backend})
 
 
-# --- the run --------------------------------------------------------------------------------------------------------
-
-
-def _send_all(
-    app: App, campaign: Campaign, backend: Backend, run: Run, *, wait: bool, on_progress: Callable[[Run], None]
-) -> None:
-    watch = Watch(app, campaign.id, run.stop, None if backend.name in REACH_NOBODY else app.settings.mail.window)
-    hand, turns = Hand(app, campaign, backend, watch), Turns(app, backend.name)
-    most = min(backend.batch_size, app.settings.mail.claim_batch)
-    while run.done < run.total and not run.trouble:
-        if watch.reason() and not (wait and watch.wait_for_opening()):
-            break
-        turn = turns.wait(min(most, run.total - run.done), watch)
-        claimed = hand.claim(turn) if turn else []
-        turns.used(len(claimed))
-        if claimed:
-            records = hand.deliver(claimed)
-            _judge(records, run, stopped=not hand.may_go())
-            _heed(records, run, turns)
-            on_progress(run)
-        elif turn and not _wait_for_next_try(app, campaign.id, watch, turns):
-            break
-    run.interrupted = run.stop.is_set()
-    if run.done < run.total:
-        run.told = watch.decided or ("" if run.interrupted else watch.closed())
-
-
-def _judge(records: Sequence[Record], run: Run, *, stopped: bool) -> None:
-    """Count what was settled for good, and stop where going on is useless or many in a row came to nothing.
-
-    In doubt is as bad as refused: a service that never answers would leave everybody in doubt. A ``stopped`` hand-over
-    left messages alone because it was told to, which is no trouble.
-    """
-    for record in records:
-        status = record.settled.status
-        run.done += status is not MessageStatus.PENDING
-        if status is not MessageStatus.PENDING:
-            run.failures_in_a_row = 0 if status is MessageStatus.ACCEPTED else run.failures_in_a_row + 1
-            run.last_error = record.settled.error or run.last_error
-        if record.receipt and record.receipt.halt and not stopped:
-            run.trouble = record.receipt.error or "the backend cannot go on"
-    if run.failures_in_a_row >= FAILURES_IN_A_ROW:
-        run.trouble = f"{run.failures_in_a_row} messages in a row were not accepted, the last: {run.last_error}"
-
-
-def _heed(records: Sequence[Record], run: Run, turns: Turns) -> None:
-    """Slow down when the provider asks for it; give up for now when it keeps asking and takes nothing."""
-    asked = [record.receipt for record in records if record.receipt and asks_for_less(record.receipt)]
-    if not asked:
-        run.put_offs_in_a_row = 0
-        return
-    turns.slow_down(max((receipt.retry_after or 0.0 for receipt in asked), default=0.0))
-    run.put_offs_in_a_row = 0 if len(asked) < len(records) else run.put_offs_in_a_row + 1
-    if run.put_offs_in_a_row >= PUT_OFFS_IN_A_ROW:
-        run.trouble = f"the service asked {run.put_offs_in_a_row} times in a row for fewer messages: {asked[-1].error}"
-
-
-def _wait_for_next_try(app: App, campaign: int, watch: Watch, turns: Turns) -> bool:
-    """Wait until a message that was put back may be tried again; False when nothing is left to try."""
-    turns.lost()
-    with app.store.read() as connection:
-        due = outbox.next_try(connection, campaign)
-    watch.look()
-    return due is not None and watch.wait(max((due - app.clock()).total_seconds(), 0.05))
+# --- the end ----------------------------------------------------------------------------------------------------------
 
 
 def _finish(app: App, campaign: Campaign, request: SendRequest, run: Run) -> Campaign:

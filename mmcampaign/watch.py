@@ -8,6 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from threading import Event, Lock
 
+from sqlalchemy import Connection
+
 from mmcampaign.app import App
 from mmcampaign.model import CampaignState
 from mmcampaign.pace import steady
@@ -81,23 +83,32 @@ def opening(app: App, window: SendWindow | None) -> datetime | None:
 
 
 class Turns:
-    """Waits for this sender's turn on the line of time that it shares with all others of its backend."""
+    """This sender's turns on the line of time that it shares with all others of its backend."""
 
     def __init__(self, app: App, backend: str) -> None:
         self._app, self._backend = app, backend
         self._free = backend in REACH_NOBODY
-        self._left = 0
+        self._per_second = app.settings.mail.rate_per_second
+        self._left = 0  # slots that have begun, or begin at
+        self._begins = 0.0
 
-    def wait(self, wanted: int, watch: Watch) -> int:
-        """How many of the wanted messages may go now; 0 when there is a reason to stop instead."""
+    def take(self, connection: Connection, wanted: int) -> int:
+        """How many of the wanted messages may go now; slots are booked if none are left. 0: ``wait`` first."""
         if self._free:
             return wanted
         if not self._left:
-            per_second = self._app.settings.mail.rate_per_second
-            with self._app.store.write() as connection:
-                slots = throttle.take_slots(connection, self._backend, wanted, per_second=per_second)
-            self._left = slots.count if watch.wait(slots.wait) else 0
-        return min(wanted, self._left)
+            slots = throttle.take_slots(connection, self._backend, wanted, per_second=self._per_second)
+            self._left, self._begins = slots.count, steady() + slots.wait if slots.wait else 0.0
+        return 0 if self._begins else min(wanted, self._left)
+
+    def wait(self, watch: Watch) -> bool:
+        """Wait for slots that are booked, if there are any; whether there were. A reason to stop gives them up."""
+        if not self._begins:
+            return False
+        if not watch.wait(self._begins - steady()):
+            self._left = 0
+        self._begins = 0.0
+        return True
 
     def used(self, count: int) -> None:
         """So many went; slots that are left over serve the next ones, which are of another shape."""
@@ -105,11 +116,11 @@ class Turns:
 
     def lost(self) -> None:
         """There was nothing to send in the slots: they are over."""
-        self._left = 0
+        self._left, self._begins = 0, 0.0
 
     def slow_down(self, retry_after: float | None) -> None:
         """The provider wants fewer messages: tell all senders."""
-        self._left = 0
+        self.lost()
         if not self._free:
             with self._app.store.write(patient=True) as connection:
                 throttle.slow_down(connection, self._backend, retry_after)

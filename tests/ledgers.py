@@ -11,7 +11,7 @@ from mmcampaign.lifecycle import settle
 from mmcampaign.model import CampaignState, MessageStatus, Outcome, Receipt
 from mmcampaign.store import outbox
 from mmcampaign.store.engine import Store
-from mmcampaign.store.outbox import Claimed, Record, count_by_status
+from mmcampaign.store.outbox import Claimed, Claimer, Record, count_by_status
 from mmcampaign.store.tables import campaigns, merge_contexts, messages, shapes
 from tests.builders import NOW, RUN, TODAY
 
@@ -75,9 +75,15 @@ def _keep(connection: Connection, table: Any, row: dict[str, str]) -> None:
         connection.execute(insert(table), row)
 
 
-def claim(store: Store, campaign: int, *, size: int = 100, by: str = "a", now: datetime = NOW) -> list[Claimed]:
+def claim(
+    store: Store, campaign: int, *, size: int = 100, by: str = "a", now: datetime = NOW, after: int | None = None
+) -> list[Claimed]:
     with store.write() as connection:
-        return outbox.claim(connection, campaign, size=size, by=by, provider="memory", now=now)
+        return outbox.claim(connection, campaign, claimer(by, now), size=size, after=after)
+
+
+def claimer(by: str = "a", now: datetime = NOW) -> Claimer:
+    return Claimer(by=by, provider="memory", now=now, today=TODAY)
 
 
 def record(

@@ -37,7 +37,9 @@ def go(app: TestApp, campaign: Campaign, **request: Any) -> tuple[Campaign, Run]
     """Send, confirming whatever is asked; waiting moves the clock."""
     stop = request.pop("stop", None) or app.clock
     confirm = request.pop("confirm", lambda _campaign, _number: None)
-    return send(app, SendRequest(campaign=campaign.id, **request), confirm=confirm, stop=stop)
+    on_progress = request.pop("on_progress", lambda _run: None)
+    chosen = SendRequest(campaign=campaign.id, **request)
+    return send(app, chosen, confirm=confirm, on_progress=on_progress, stop=stop)
 
 
 def open_counts(campaign: Campaign) -> dict[str, int]:
@@ -61,7 +63,8 @@ def kill_during(app: TestApp, campaign: Campaign, *, provider: str = "memory", h
     """Leave two messages as a killed process does: claimed, with or without the hand-over, nothing recorded."""
     go(app, campaign, limit=1, backend="" if provider == "memory" else provider)
     with app.store.write() as connection:
-        claimed = outbox.claim(connection, campaign.id, size=2, by="dead:1", provider=provider, now=app.clock())
+        claimer = outbox.Claimer(by="dead:1", provider=provider, now=app.clock(), today=app.today)
+        claimed = outbox.claim(connection, campaign.id, claimer, size=2)
     if hand_over:
         folder = app.settings.delivery.file.dir / str(campaign.id)
         (folder / f"{claimed[0].message_id}.eml").write_bytes(b"Subject: handed over\r\n\r\n")

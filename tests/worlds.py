@@ -237,6 +237,12 @@ def with_policy(app: TestApp, **changes: Any) -> TestApp:
     return replace(app, settings=replace(app.settings, policy=policy))
 
 
+def with_mail(app: TestApp, *, backend: Backend | None = None, **changes: Any) -> TestApp:
+    """The same installation after somebody edited ``[mail]``, or with another backend."""
+    mail = app.settings.mail.model_copy(update=changes)
+    return replace(app, settings=replace(app.settings, mail=mail), swapped=backend or app.swapped)
+
+
 def with_program(app: TestApp, program: Program) -> TestApp:
     """The same installation after somebody edited a program."""
     programs = {**app.settings.programs, program.code: program}

@@ -20,7 +20,7 @@ class Backend(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many messages one hand-over should hold."""
+        """How many messages one hand-over should hold; a second one may be claimed while the first is under way."""
 
     def deliver(self, batch: Batch) -> list[Receipt]:
         """Hand over and return one receipt for each message, in order. Never raises for delivery trouble.
@@ -47,8 +47,8 @@ class FileOptions:
 class SmtpOptions:
     """An empty ``username`` means no login.
 
-    ``batch`` is how many messages each connection gets between two commits of the log: what a crash leaves in doubt is
-    at most ``connections`` times as many. ``timeout`` is in seconds and holds for each reply; the one to a whole
+    What a crash leaves in doubt is at most ``connections`` times ``batch`` messages: half of them are on the wire, half
+    are claimed to follow them. ``timeout`` is in seconds and holds for each reply; the one to a whole
     message may take ``final_timeout``, for giving up on it leaves the message in doubt (RFC 5321 4.5.3.2.6, RFC 1047).
     """
 
@@ -58,7 +58,7 @@ class SmtpOptions:
     username: str = ""
     password: str = field(default="", repr=False)
     connections: int = 4
-    batch: int = 10
+    batch: int = 25
     timeout: float = 30
     final_timeout: float = 120
 
@@ -99,6 +99,9 @@ BACKENDS = {
     "ses": "mmcampaign.delivery.ses:SesBackend",
 }
 
+# These are told what differs for each person, and write the message themselves: nobody needs to do so here.
+WRITES_THE_MAIL = frozenset({"sendgrid"})
+
 
 def check_backend(name: str) -> None:
     """Raise ConfigError unless this version has the backend."""
@@ -120,6 +123,11 @@ def make_backend(name: str, options: Options) -> Backend:
         ) from error
     backend: Backend = chosen(options)
     return backend
+
+
+def most_in_one_batch(options: SmtpOptions | SesOptions) -> int:
+    """Messages of one hand-over: half of ``connections`` times ``batch``, for two may be in hand at a time."""
+    return max(1, options.connections * options.batch // 2)
 
 
 def is_this_machine(host: str) -> bool:

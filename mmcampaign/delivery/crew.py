@@ -1,12 +1,16 @@
 """A batch in the hands of several threads: who still waits, what is known, and what stands in the way."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from threading import Event, Lock
+from typing import ParamSpec, TypeVar
 
 from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Run:
@@ -77,33 +81,41 @@ class Run:
         )
 
 
-Worker = Callable[[Run], bool]
-
-
 class Crew:
-    """Threads that are kept from batch to batch until ``close``."""
+    """Threads that are kept from batch to batch until ``close``: one that leads, and ``size`` others."""
 
     def __init__(self, size: int, name: str) -> None:
         self._size, self._name = size, name
         self._threads: ThreadPoolExecutor | None = None
 
-    def deliver(self, batch: Batch, workers: Sequence[Worker]) -> list[Receipt]:
-        """Each worker takes messages from the run until none is left (True) or it cannot go on (False).
+    def deliver(self, batch: Batch, work: Callable[[Run], None]) -> list[Receipt]:
+        """What came of the batch when ``work`` has ended, which runs in a thread that no Ctrl-C reaches.
 
         Ctrl-C, at whatever moment of it, lets what is in flight finish and leaves the rest untouched.
         """
-        self._threads = self._threads or ThreadPoolExecutor(self._size + 1, thread_name_prefix=self._name)
-        lead, interrupted = _Lead(Run(batch), list(workers[: len(batch.messages)]), self._threads), False
+        lead, interrupted = _Lead(Run(batch), work), False
         while not lead.over.is_set():
             try:
                 if not lead.begun:
-                    self._threads.submit(lead)  # after a Ctrl-C right here once more, which then does nothing
+                    self.submit(lead)  # after a Ctrl-C right here once more, which then does nothing
                 lead.over.wait()
             except KeyboardInterrupt:
                 interrupted = True
                 lead.run.leave_the_rest("Stopped by Ctrl-C before it was handed over.", halt=True)
         receipts = lead.answer()
         return [replace(receipt, halt=True) for receipt in receipts] if interrupted else receipts
+
+    def together(self, worker: Callable[[Run], None], run: Run) -> None:
+        """The same work in each of the threads, until all have ended; raises what one of them raised."""
+        tasks = [self.submit(worker, run) for _ in run.batch.messages[: self._size]]
+        wait(tasks)
+        for task in tasks:
+            task.result()
+
+    def submit(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do it in one of the threads."""
+        self._threads = self._threads or ThreadPoolExecutor(self._size + 1, thread_name_prefix=self._name)
+        return self._threads.submit(do, *args, **kwargs)
 
     def close(self) -> None:
         """Let the threads go; the next batch gets new ones."""
@@ -113,10 +125,10 @@ class Crew:
 
 
 class _Lead:
-    """Sets the workers to work, in a thread that no Ctrl-C reaches: only the main thread has those."""
+    """Does the work once. Only the main thread is interrupted by Ctrl-C, so this runs in another."""
 
-    def __init__(self, run: Run, workers: list[Worker], threads: ThreadPoolExecutor) -> None:
-        self.run, self._able, self._threads = run, workers, threads
+    def __init__(self, run: Run, work: Callable[[Run], None]) -> None:
+        self.run, self._work = run, work
         self.begun, self.over, self._lock = False, Event(), Lock()
         self._error: BaseException | None = None
 
@@ -126,17 +138,14 @@ class _Lead:
                 return
             self.begun = True
         try:
-            while self._able and self.run.waits:
-                tasks = [self._threads.submit(worker, self.run) for worker in self._able]
-                wait(tasks)
-                self._able = [worker for worker, task in zip(self._able, tasks, strict=True) if task.result()]
+            self._work(self.run)
         except BaseException as error:  # noqa: BLE001  raised again where the batch was handed over
             self._error = error
         finally:
             self.over.set()
 
     def answer(self) -> list[Receipt]:
-        """What came of it; raises what a worker raised."""
+        """What came of it; raises what the work raised."""
         if self._error:
             raise self._error
         return self.run.answer()

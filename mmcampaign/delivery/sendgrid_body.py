@@ -1,36 +1,37 @@
-"""What is posted to SendGrid: people of one shape, grouped into requests within its limits (delivery.md 1.4)."""
+"""What is posted to SendGrid: people of one shape, grouped into requests within its limits (delivery.md 1.4).
 
+The JSON is joined from texts: each person's part is written once, and that is what is counted, logged and posted.
+"""
+
+import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import parseaddr
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from mmcampaign.model import Batch, Outgoing, Sender
+from mmcampaign.mime import SHARED_HEADERS, own_headers
+from mmcampaign.model import Batch, Outgoing, Sender, Shape
 from mmcampaign.shapes import Filler, clean
 
 MAX_PEOPLE = 1_000
 MAX_SUBSTITUTIONS = 10_000  # bytes for one person
 MAX_REQUEST = 20_000_000  # bytes; the API takes 30 MB
 
-# SendGrid refuses the first two lines (OpenAPI); the last one it writes itself.
-_NOT_OURS = {
-    *("to", "cc", "bcc", "from", "reply-to", "subject", "content-type", "content-transfer-encoding"),
-    *("received", "dkim-signature", "x-sg-id", "x-sg-eid"),
-    *("date", "mime-version"),
-}
 
-_FOLD = re.compile(r"\r\n(?=[ \t])")
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Person:
-    """One message as a ``personalization``, and how many bytes that takes."""
+    """One message as a ``personalization`` in JSON. ``filled`` are text and HTML of one whose words are too many."""
 
     message: Outgoing
-    personalization: Mapping[str, Any]
-    size: int
+    json: str
+    filled: tuple[str, str] | None = None
+
+    def digest(self, shape: Shape) -> str:
+        """SHA-256 over the shape and all that SendGrid is told of this person."""
+        return hashlib.sha256("\n".join((shape.digest, self.json, *(self.filled or ()))).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,41 +50,56 @@ class Request:
             for people in (self.people[:middle], self.people[middle:])
         ]
 
-    def body(self, sender: Sender, *, sandbox: bool) -> dict[str, Any]:
+    def body(self, sender: Sender, *, sandbox: bool) -> bytes:
         """The JSON document. SendGrid's own tracking and unsubscribe links are off: ours stand in the message."""
-        reply_name, reply_to = parseaddr(sender.reply_to)
-        return {
-            "from": _mailbox(sender.name, sender.email),
-            **({"reply_to": _mailbox(reply_name, reply_to)} if reply_to else {}),
-            "personalizations": [person.personalization for person in self.people],
-            "content": [{"type": "text/plain", "value": self.text}, {"type": "text/html", "value": self.html}],
-            "mail_settings": {"sandbox_mode": {"enable": sandbox}},
-            "tracking_settings": {
-                "click_tracking": {"enable": False, "enable_text": False},
-                "open_tracking": {"enable": False},
-                "subscription_tracking": {"enable": False},
-            },
-        }
+        people = ",".join([person.json for person in self.people])
+        return f'{{"personalizations":[{people}],{_common(sender, self.text, self.html, sandbox)}}}'.encode("ascii")
+
+
+class Writer:
+    """Writes the people of one shape."""
+
+    def __init__(self, shape: Shape, sender: Sender) -> None:
+        self._filler, self._domain = Filler(shape), sender.email.rpartition("@")[2]
+
+    def person(self, message: Outgoing) -> Person:
+        """One message in JSON; ``ValueError`` when its id or its link could not stand in a header.
+
+        Who has more words than the substitutions may hold is told the whole text instead.
+        """
+        written = self._filler.substitutions(message.values)
+        words = ",".join([f"{quoted(token)}:{quoted(value)}" for token, value in written.items()])
+        if len(words) + 2 <= MAX_SUBSTITUTIONS:
+            return Person(message=message, json=self._json(message, words))
+        filled = self._filler.text(message.values), self._filler.html(message.values)
+        return Person(message=message, json=self._json(message, ""), filled=filled)
+
+    def _json(self, message: Outgoing, words: str) -> str:
+        own = own_headers(message.message_id, message.unsubscribe_url, self._domain)
+        headers = ",".join([f"{quoted(name)}:{quoted(value)}" for name, value in own.items()])
+        # Kept for long and seen by SendGrid's staff: opaque ids only (delivery.md 0). They come back with each event.
+        opaque = f'"mmc_message":{quoted(message.message_id)},"mmc_campaign":"{message.campaign_id}"'
+        return (
+            f'{{"to":[{_mailbox(message.to_name, message.to_email)}],"subject":{quoted(message.subject)},'
+            f'"headers":{{{headers},{_SHARED}}},"custom_args":{{{opaque}}}'
+            f"{f',{_SUBSTITUTIONS}:{{{words}}}' if words else ''}}}"
+        )
 
 
 def requests_for(batch: Batch, batch_size: int) -> list[Request]:
     """Everybody of the batch once, in as few requests as the limits allow.
 
     An address stands only once in a request (Errors page). Who has more words than the substitutions may hold goes
-    alone, with the text filled in.
+    alone.
     """
-    shape, filler = batch.shape, Filler(batch.shape)
-    together: list[Person] = []
-    alone: list[Request] = []
-    for message in batch.messages:
-        substitutions = filler.substitutions(message.values)
-        if _size(substitutions) <= MAX_SUBSTITUTIONS:
-            together.append(_person(message, substitutions))
-        else:
-            text, html = filler.text(message.values), filler.html(message.values)
-            alone.append(Request(people=(_person(message, {}),), text=text, html=html))
-    groups = _grouped(together, min(batch_size, MAX_PEOPLE), MAX_REQUEST - _size([shape.html, shape.text]))
-    return [Request(people=tuple(people), text=shape.text, html=shape.html) for people in groups] + alone
+    shape, writer = batch.shape, Writer(batch.shape, batch.sender)
+    people = [writer.person(message) for message in batch.messages]
+    room = MAX_REQUEST - len(quoted(shape.html)) - len(quoted(shape.text))
+    groups = _grouped((person for person in people if not person.filled), min(batch_size, MAX_PEOPLE), room)
+    together = [Request(people=tuple(group), text=shape.text, html=shape.html) for group in groups]
+    return together + [
+        Request(people=(person,), text=person.filled[0], html=person.filled[1]) for person in people if person.filled
+    ]
 
 
 def _grouped(people: Iterable[Person], at_most: int, room: int) -> list[list[Person]]:
@@ -92,40 +108,38 @@ def _grouped(people: Iterable[Person], at_most: int, room: int) -> list[list[Per
     size, addresses = 0, set[str]()
     for person in people:
         address = person.message.to_email.casefold()
-        if not groups or len(groups[-1]) >= at_most or size + person.size > room or address in addresses:
+        if not groups or len(groups[-1]) >= at_most or size + len(person.json) > room or address in addresses:
             groups.append([])
             size, addresses = 0, set()
         groups[-1].append(person)
-        size += person.size
+        size += len(person.json) + 1
         addresses.add(address)
     return groups
 
 
-def _person(message: Outgoing, substitutions: Mapping[str, str]) -> Person:
-    personalization: dict[str, Any] = {
-        "to": [_mailbox(message.to_name, message.to_email)],
-        "subject": message.subject,
-        "headers": _headers(message),
-        # Kept for long and seen by SendGrid's staff: opaque ids only (delivery.md 0). They come back with each event.
-        "custom_args": {"mmc_message": message.message_id, "mmc_campaign": str(message.campaign_id)},
+@lru_cache(maxsize=16)
+def _common(sender: Sender, text: str, html: str, sandbox: bool) -> str:
+    """What all people of a request share, without the outer braces."""
+    reply_name, reply_to = parseaddr(sender.reply_to)
+    shared: dict[str, Any] = {
+        "from": json.loads(_mailbox(sender.name, sender.email)),
+        **({"reply_to": json.loads(_mailbox(reply_name, reply_to))} if reply_to else {}),
+        "content": [{"type": "text/plain", "value": text}, {"type": "text/html", "value": html}],
+        "mail_settings": {"sandbox_mode": {"enable": sandbox}},
+        "tracking_settings": {
+            "click_tracking": {"enable": False, "enable_text": False},
+            "open_tracking": {"enable": False},
+            "subscription_tracking": {"enable": False},
+        },
     }
-    if substitutions:
-        personalization["substitutions"] = dict(substitutions)
-    return Person(message=message, personalization=personalization, size=_size(personalization))
+    return json.dumps(shared)[1:-1]
 
 
-def _headers(message: Outgoing) -> dict[str, str]:
-    """The headers that the other backends send, less those that SendGrid writes itself; unfolded (RFC 5322 2.2.3)."""
-    head = message.eml[: message.eml.index(b"\r\n\r\n")].decode("ascii")
-    pairs = (line.split(":", 1) for line in _FOLD.sub("", head).split("\r\n"))
-    return {name: value.strip() for name, value in pairs if name.lower() not in _NOT_OURS}
-
-
-def _mailbox(name: str, email: str) -> dict[str, str]:
+def _mailbox(name: str, email: str) -> str:
     """SendGrid's Limitations page: a name may hold neither comma nor semicolon."""
     plain = clean(name.replace(",", " ").replace(";", " "))
-    return {"email": email, "name": plain} if plain else {"email": email}
+    return f'{{"email":{quoted(email)},"name":{quoted(plain)}}}' if plain else f'{{"email":{quoted(email)}}}'
 
 
-def _size(value: object) -> int:
-    return len(json.dumps(value))
+_SHARED = json.dumps(SHARED_HEADERS)[1:-1]
+_SUBSTITUTIONS = '"substitutions"'

@@ -15,7 +15,7 @@ from botocore import exceptions as errors
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from mmcampaign.delivery import SesOptions, quote_reply
+from mmcampaign.delivery import SesOptions, most_in_one_batch, quote_reply
 from mmcampaign.delivery.crew import Crew, Run
 from mmcampaign.delivery.retry_after import retry_after
 from mmcampaign.errors import ConfigError
@@ -113,14 +113,14 @@ class SesBackend:
 
     def __init__(self, options: SesOptions) -> None:
         """ConfigError when there are no AWS keys or the region or endpoint cannot be one."""
-        self.batch_size = options.connections * options.batch
+        self.batch_size = most_in_one_batch(options)
         self._options = options
         self._client = _client(options)
         self._crew = Crew(options.connections, "ses")
 
     def deliver(self, batch: Batch) -> list[Receipt]:
         """Hand over; Ctrl-C lets what is in flight finish and leaves the rest untouched."""
-        return self._crew.deliver(batch, [partial(self._work, batch.sender)] * self._options.connections)
+        return self._crew.deliver(batch, partial(self._crew.together, self._work))
 
     def proof(self, message_id: str) -> Outcome | None:
         """SES cannot be asked for a message by our id; its events will tell."""
@@ -131,18 +131,16 @@ class SesBackend:
         self._client.close()
         self._crew.close()
 
-    def _work(self, sender: Sender, run: Run) -> bool:
+    def _work(self, run: Run) -> None:
         doubts = 0
         while message := run.next():
-            receipt = self._send(message, sender)
+            receipt = self._send(message, run.batch.sender)
             run.settle(receipt)
             doubts = doubts + 1 if receipt.outcome is Outcome.UNKNOWN else 0
             if receipt.outcome is Outcome.NOT_TAKEN or doubts >= DOUBTS:
                 run.leave_the_rest(
                     f"Not handed over, because of messages before it. {receipt.error}", slower=receipt.slower
                 )
-                return False
-        return True
 
     def _send(self, message: Outgoing, sender: Sender) -> Receipt:
         if not message.to_email.isascii():

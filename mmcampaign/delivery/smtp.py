@@ -1,11 +1,12 @@
-"""The ``smtp`` backend: a few kept-open connections, each driven by a thread, one recipient a message."""
+"""The ``smtp`` backend: a few kept-open connections, all driven by one thread, one recipient a message."""
 
 from functools import partial
 
-from mmcampaign.delivery import SmtpOptions, is_this_machine
+from mmcampaign.delivery import SmtpOptions, is_this_machine, most_in_one_batch
 from mmcampaign.delivery.crew import Crew, Run
+from mmcampaign.delivery.smtp_drive import Conversation, drive
 from mmcampaign.delivery.smtp_link import Link
-from mmcampaign.delivery.smtp_open import CannotOpenError, tls_context
+from mmcampaign.delivery.smtp_open import CannotOpenError, open_connection, tls_context
 from mmcampaign.errors import ConfigError
 from mmcampaign.model import Batch, Outcome, Receipt
 
@@ -18,14 +19,14 @@ class SmtpBackend:
     def __init__(self, options: SmtpOptions) -> None:
         """ConfigError when the login is incomplete or the password would travel in the clear."""
         _check_login(options)
-        self.batch_size = options.connections * options.batch
-        context = tls_context(options)
-        self._links = [Link(options, context) for _ in range(options.connections)]
+        self.batch_size = most_in_one_batch(options)
         self._crew = Crew(options.connections, "smtp")
+        open_session = partial(self._crew.submit, open_connection, options, tls_context(options))
+        self._links = [Link(options, open_session) for _ in range(options.connections)]
 
     def deliver(self, batch: Batch) -> list[Receipt]:
         """Hand over; Ctrl-C lets what is in flight finish and leaves the rest untouched."""
-        return self._crew.deliver(batch, [partial(_work, link) for link in self._links])
+        return self._crew.deliver(batch, self._work)
 
     def proof(self, message_id: str) -> Outcome | None:
         """Mail servers keep no record that we could ask."""
@@ -33,15 +34,21 @@ class SmtpBackend:
 
     def close(self) -> None:
         """End the connections and threads."""
-        for link in self._links:
-            link.close()
+        drive(link.close() for link in self._links)
         self._crew.close()
 
+    def _work(self, run: Run) -> None:
+        """A message that one connection put back is for those that are still good."""
+        able = self._links[: len(run.batch.messages)]
+        while able and run.waits:
+            good = drive(_hand_over(link, run) for link in able)
+            able = [link for link, is_good in zip(able, good, strict=True) if is_good]
 
-def _work(link: Link, run: Run) -> bool:
-    """Hand over message after message. False when the connection is no good: what is left is for the others."""
+
+def _hand_over(link: Link, run: Run) -> Conversation[bool]:
+    """Message after message. False when the connection is no good: what is left is for the others."""
     try:
-        if link.work(run, run.batch.sender):
+        if (yield from link.work(run, run.batch.sender)):
             return True
     except CannotOpenError as error:
         run.give_up(error.sentence, lasting=error.halt, slower=error.slower)

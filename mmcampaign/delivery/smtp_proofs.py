@@ -30,8 +30,6 @@ PROVES = {
     Step.BODY: (Outcome.FAILED, Outcome.NOT_TAKEN, Outcome.NOT_TAKEN),
     Step.END: (Outcome.FAILED, Outcome.NOT_TAKEN, Outcome.UNKNOWN),
 }
-# The first digits of a proper reply.
-EXPECTED = {step: {3 if step is Step.DATA else 2, 4, 5} for step in Step}
 # At any step, whatever the table says.
 CODES = {
     552: Outcome.FAILED,  # too large, or the mailbox is full: about this message alone, at MAIL too (RFC 1870)
@@ -45,14 +43,18 @@ OUT_OF_STEP = 503  # the server and we differ about where the conversation stand
 GROUPED = {Step.MAIL, Step.RCPT, Step.DATA}
 
 
+def is_proper(code: int, step: Step) -> bool:
+    """Whether a reply with that code can be the answer to the step."""
+    return code // 100 in ((3, 4, 5) if step is Step.DATA else (2, 4, 5))
+
+
 class StepFailedError(Exception):
     """A message stopped at ``step``; ``code`` 0 means that no proper reply came."""
 
     def __init__(self, step: Step, code: int = 0, reply: bytes = b"") -> None:
         super().__init__(step.name)
         self.out_of_order = step in GROUPED and (code == OUT_OF_STEP or code // 100 in {2, 3})
-        proper = code // 100 in EXPECTED[step]
-        self.step, self.code, self.reply = step, code if proper else 0, reply
+        self.step, self.code, self.reply = step, code if is_proper(code, step) else 0, reply
 
     @property
     def stale(self) -> bool:

@@ -3,38 +3,60 @@
 A claim is committed before anything goes over the wire (``sending``, with a lease); what came of it is recorded after.
 A message left at ``sending`` is never claimed again: it becomes ``unknown`` unless a backend's own record proves more.
 
-Whatever changes a ledger holds the campaign's row first (``hold``), so changes of one campaign come one after the other
-on PostgreSQL as they do on SQLite: no deadlock, and nothing is claimed once a pause is committed (decision 13).
+``ledger.py`` has the lock and the counts.
 """
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Integer,
+    Label,
     Select,
     Update,
     and_,
     bindparam,
     case,
     func,
+    literal_column,
     or_,
     select,
     true,
 )
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
-from mmcampaign.store.dialect import keys_for, one_of, one_of_bound
-from mmcampaign.store.tables import campaigns, messages, suppressions
+from mmcampaign.store.dialect import keys_for, one_of_bound
+from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
+from mmcampaign.store.tables import messages, suppressions
+
+__all__ = [
+    "CANCELLED_WITH",
+    "LEASE",
+    "Claimed",
+    "Claimer",
+    "Record",
+    "cancel_pending",
+    "claim",
+    "claimed_from_row",
+    "count_by_status",
+    "drop_unmailable",
+    "hold",
+    "last_claim_until",
+    "move",
+    "next_try",
+    "orphans",
+    "record",
+    "unknown_ids",
+]
 
 LEASE = timedelta(minutes=10)
 CANCELLED_WITH = "the campaign was cancelled"
@@ -50,6 +72,7 @@ class Claimed:
 
     id: int
     message_id: str
+    learner_id: int
     email: str
     personal: Mapping[str, str]
     unsubscribe_url: str
@@ -71,40 +94,75 @@ class Record:
     attempts: int = 0
 
 
-def claim(connection: Connection, campaign: int, *, size: int, by: str, provider: str, now: datetime) -> list[Claimed]:
-    """Take up to ``size`` pending messages of one shape for the backend called ``provider``.
+@dataclass(frozen=True, kw_only=True)
+class Claimer:
+    """Who claims, for which backend and when. ``today`` is the day that deadlines are held against."""
 
-    None unless the campaign is being sent. Rows that somebody else has locked are skipped, not waited for.
+    by: str
+    provider: str
+    now: datetime
+    today: date
+
+
+def claim(
+    connection: Connection, campaign: int, claimer: Claimer, *, size: int, after: int | None = None
+) -> list[Claimed]:
+    """Take up to ``size`` pending messages: of one shape, or of any shape from the learner ``after`` on.
+
+    The latter is the order in which a campaign was written, so what is claimed together stands together on the disk.
+
+    None unless the campaign is being sent. Whoever may no longer be mailed is dropped instead (design 7, the late
+    check). Rows that somebody else has locked are skipped, not waited for.
     """
     if hold(connection, campaign) is not CampaignState.SENDING:
         return []
-    rows = connection.execute(_next(), {"campaign": campaign, "now_": now, "size": size}).all()
-    ids = [row[0] for row in rows if row[1] == rows[0][1]]
-    if not ids:
-        return []
-    values = {"by": by, "backend": provider, "now_": now, "until": now + LEASE}
-    taken = connection.execute(_take(connection.dialect.name), {**values, "ids": keys_for(connection, ids)}).all()
-    claimed = [claimed_from_row(row) for row in taken]
-    _count(connection, campaign, Counter({PENDING: -len(claimed), SENDING: len(claimed)}))
-    return sorted(claimed, key=lambda message: message.id)
+    wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size}
+    query, wanted = (_of_one_shape(), wanted) if after is None else (_of_any_shape(), {**wanted, "after": after})
+    while rows := connection.execute(query, wanted).all():
+        _drop(connection, campaign, [(row.id, row.why) for row in rows if row.why])
+        if claimed := [_claimed(row, row.attempts + 1, claimer.now) for row in rows if not row.why]:
+            _take(connection, campaign, [message.id for message in claimed], claimer)
+            return claimed
+    return []
 
 
 # The statements of each batch are built once: building one takes SQLAlchemy longer than SQLite takes to run it.
 
 
 @cache
-def _next() -> Select[Any]:
-    ready = and_(
-        messages.c.campaign_id == bindparam("campaign"),
-        messages.c.status == PENDING,
-        or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_")),
-    )
-    first = select(messages.c.id, messages.c.shape_digest).where(ready).order_by("shape_digest", "id")
-    return first.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True)
+def _of_one_shape() -> Select[Any]:
+    ready = _ready(messages.c.status)
+    shape = select(messages.c.shape_digest).where(ready).order_by("shape_digest").limit(1).scalar_subquery()
+    return _found(ready, messages.c.shape_digest == shape).order_by("id")
 
 
 @cache
-def _take(dialect: str) -> ReturningUpdate[Any]:
+def _of_any_shape() -> Select[Any]:
+    """By the index of campaign and learner: the one of the status would have to sort all that are pending."""
+    unindexed = messages.c.status.concat("")
+    return _found(_ready(unindexed), messages.c.learner_id > bindparam("after")).order_by("learner_id")
+
+
+def _ready(status: ColumnElement[str]) -> ColumnElement[bool]:
+    due = or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_"))
+    return and_(messages.c.campaign_id == bindparam("campaign"), status == PENDING, due)
+
+
+def _found(*where: ColumnElement[bool]) -> Select[Any]:
+    columns = [messages.c[name] for name in Claimed.__dataclass_fields__ if name != "claimed_at"]
+    found = select(*columns, _why_not(none_=None)).where(*where)
+    return found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True, of=messages)
+
+
+def _take(connection: Connection, campaign: int, ids: Sequence[int], claimer: Claimer) -> None:
+    now = claimer.now
+    values = {"by": claimer.by, "backend": claimer.provider, "now_": now, "until": now + LEASE}
+    connection.execute(_taking(connection.dialect.name), {**values, "ids": keys_for(connection, ids)})
+    count(connection, campaign, Counter({PENDING: -len(ids), SENDING: len(ids)}))
+
+
+@cache
+def _taking(dialect: str) -> Update:
     return (
         messages.update()
         .where(one_of_bound(dialect, messages.c.id, "ids"))
@@ -121,22 +179,26 @@ def _take(dialect: str) -> ReturningUpdate[Any]:
             provider_message_id=None,
             error=None,
         )
-        .returning(*(messages.c[name] for name in Claimed.__dataclass_fields__))
     )
 
 
 def claimed_from_row(row: Any) -> Claimed:
     """A row of ``messages`` as what its bytes are made from."""
+    return _claimed(row, row.attempts, row.claimed_at)
+
+
+def _claimed(row: Any, attempts: int, claimed_at: datetime) -> Claimed:
     return Claimed(
         id=row.id,
         message_id=row.message_id,
+        learner_id=row.learner_id,
         email=row.email,
         personal=json.loads(row.personal),
         unsubscribe_url=row.unsubscribe_url,
         shape_digest=row.shape_digest,
         subject=row.subject,
-        attempts=row.attempts,
-        claimed_at=row.claimed_at,
+        attempts=attempts,
+        claimed_at=claimed_at,
     )
 
 
@@ -149,86 +211,106 @@ def record(connection: Connection, campaign: int, records: Sequence[Record], *, 
     if not records:
         return 0
     over = hold(connection, campaign) is CampaignState.CANCELLED
-    rows = [{**_row(one, now, cancelled=over), "by": by} for one in records]
-    changed = connection.execute(_settling(SENDING), rows).rowcount
+    rows = _rows(connection.dialect, records, by=by, now=now, cancelled=over)
+    changed = _settle(connection, SENDING, rows)
     if changed != len(rows):
-        sure = [row for row in rows if row["status"] != UNKNOWN]
-        changed += connection.execute(_settling(UNKNOWN), sure).rowcount if sure else 0
-        _recount(connection, campaign)
-        return int(changed)
+        changed += _settle(connection, UNKNOWN, [row for row in rows if row["status"] != UNKNOWN])
+        recount(connection, campaign)
+        return changed
     moved = Counter(row["status"] for row in rows)
     moved[SENDING] -= len(rows)
-    _count(connection, campaign, moved)
-    return len(rows)
+    count(connection, campaign, moved)
+    return changed
 
 
-@cache
-def _settling(origin: str) -> Update:
+def _settle(connection: Connection, origin: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Past SQLAlchemy's own handling of values, which takes twice as long as the statement itself."""
+    if not rows:
+        return 0
+    sql, order = _settling(connection.dialect, origin)
+    changed = connection.exec_driver_sql(sql, [tuple(map(row.__getitem__, order)) for row in rows] if order else rows)
+    return int(changed.rowcount)
+
+
+@lru_cache(maxsize=8)
+def _settling(dialect: Dialect, origin: str) -> tuple[str, Sequence[str]]:
+    """The statement, and the order of its parameters where they have no names."""
     columns = ("status", "error", "not_before", "provider_message_id", "digest", "sent_at", "attempts")
-    return (
+    update = (
         messages.update()
         .where(
             messages.c.id == bindparam("row"),
-            messages.c.status == origin,
+            messages.c.status == literal_column(f"'{origin}'"),
             messages.c.claimed_by == bindparam("by"),
             messages.c.claimed_at == bindparam("claim"),
         )
         .values({name: bindparam(name) for name in columns})
     )
+    compiled = update.compile(dialect=dialect)
+    return str(compiled), compiled.positiontup or ()
 
 
-def _row(one: Record, now: datetime, *, cancelled: bool) -> dict[str, Any]:
-    """The row's new values. What was put back belongs to nobody any more once its campaign is cancelled."""
-    receipt = one.receipt
-    if cancelled and one.settled.status is MessageStatus.PENDING:
-        one = replace(one, settled=Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH))
-    return {
-        "row": one.id,
-        "claim": one.claimed_at,
-        "status": one.settled.status.value,
-        "error": one.settled.error or None,
-        "not_before": one.settled.not_before,
-        "provider_message_id": receipt.provider_message_id if receipt else None,
-        "digest": one.digest,
-        "attempts": one.attempts,
-        "sent_at": now if one.settled.status is MessageStatus.ACCEPTED else None,
-    }
+def _rows(
+    dialect: Dialect, records: Sequence[Record], *, by: str, now: datetime, cancelled: bool
+) -> list[dict[str, Any]]:
+    """The rows' new values. What was put back belongs to nobody any more once its campaign is cancelled."""
+    time = cache(messages.c.sent_at.type.dialect_impl(dialect).bind_processor(dialect) or _as_it_is)
+    rows = []
+    for one in records:
+        settled, receipt = one.settled, one.receipt
+        if cancelled and settled.status is MessageStatus.PENDING:
+            settled = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
+        rows.append(
+            {
+                "row": one.id,
+                "claim": time(one.claimed_at),
+                "by": by,
+                "status": settled.status.value,
+                "error": settled.error or None,
+                "not_before": time(settled.not_before),
+                "provider_message_id": receipt.provider_message_id if receipt else None,
+                "digest": one.digest,
+                "attempts": one.attempts,
+                "sent_at": time(now) if settled.status is MessageStatus.ACCEPTED else None,
+            }
+        )
+    return rows
 
 
-def drop_unmailable(connection: Connection, campaign: int, today: date, *, claimed: Sequence[int] | None = None) -> int:
-    """The late check (design 7): messages whose address was suppressed since, whose deadline has passed, or that are
-    pending in a campaign that is cancelled; returns how many.
+def _as_it_is(value: datetime | None) -> datetime | None:
+    return value
 
-    Of all pending messages, or of those just ``claimed`` alone: what a batch costs must not grow with the campaign.
+
+def drop_unmailable(connection: Connection, campaign: int, today: date) -> int:
+    """The late check of all pending messages of a campaign; returns how many were dropped.
+
+    Those whose address was suppressed since, whose deadline has passed, or whose campaign is cancelled.
     """
     over = hold(connection, campaign) is CampaignState.CANCELLED
-    origin = MessageStatus.PENDING if claimed is None else MessageStatus.SENDING
-    which = {"campaign": campaign} if claimed is None else {"ids": keys_for(connection, claimed)}
-    faulty = _unmailable(connection.dialect.name, those=claimed is not None, over=over)
-    found: dict[str, list[int]] = {}
-    for row in connection.execute(faulty, {**which, "origin": origin.value, "today": today}):
-        found.setdefault(row.why, []).append(row.id)
-    for error, ids in found.items():
-        status = MessageStatus.SUPPRESSED if error == SUPPRESSED_SINCE else MessageStatus.CANCELLED
-        move(connection, campaign, ids, origin=origin, status=status, error=error)
-    return sum(map(len, found.values()))
+    found = connection.execute(_unmailable(over=over), {"campaign": campaign, "today": today}).all()
+    _drop(connection, campaign, [(row.id, row.why) for row in found])
+    return len(found)
 
 
 @cache
-def _unmailable(dialect: str, *, those: bool, over: bool) -> Select[Any]:
-    """Row ids of ``those`` messages or of a campaign's, with the reason."""
-    chosen = one_of_bound(dialect, messages.c.id, "ids") if those else messages.c.campaign_id == bindparam("campaign")
+def _unmailable(*, over: bool) -> Select[Any]:
+    why = _why_not(none_=CANCELLED_WITH if over else None)
+    pending = and_(messages.c.campaign_id == bindparam("campaign"), messages.c.status == PENDING)
+    return select(messages.c.id, why).where(pending, true() if over else why.element.is_not(None))
+
+
+def _why_not(*, none_: str | None) -> Label[Any]:
+    """Why a message may no longer go out, ``none_`` when it may. ``today`` is a parameter."""
     suppressed = messages.c.email_key.in_(select(suppressions.c.email_key))
-    late = and_(messages.c.deadline.is_not(None), messages.c.deadline < bindparam("today"))
-    why = case((suppressed, SUPPRESSED_SINCE), (late, TOO_LATE), else_=CANCELLED_WITH)
-    faulty = and_(chosen, messages.c.status == bindparam("origin"), true() if over else or_(suppressed, late))
-    return select(messages.c.id, why.label("why")).where(faulty)
+    late = messages.c.deadline < bindparam("today")
+    return case((suppressed, SUPPRESSED_SINCE), (late, TOO_LATE), else_=none_).label("why")
 
 
-def still_claimed(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Which of these rows are at ``sending``."""
-    found = select(messages.c.id).where(one_of(connection, messages.c.id, ids), messages.c.status == SENDING)
-    return set(connection.execute(found).scalars())
+def _drop(connection: Connection, campaign: int, found: Sequence[tuple[int, str]]) -> None:
+    for error in sorted({why for _, why in found}):
+        status = MessageStatus.SUPPRESSED if error == SUPPRESSED_SINCE else MessageStatus.CANCELLED
+        ids = [row for row, why in found if why == error]
+        move(connection, campaign, ids, origin=MessageStatus.PENDING, status=status, error=error)
 
 
 def orphans(connection: Connection, campaign: int, *, now: datetime, alone: bool) -> list[tuple[int, str, str]]:
@@ -243,28 +325,10 @@ def orphans(connection: Connection, campaign: int, *, now: datetime, alone: bool
     return [(row[0], row[1], row[2]) for row in connection.execute(found)]
 
 
-def move(
-    connection: Connection,
-    campaign: int,
-    ids: Sequence[int],
-    *,
-    origin: MessageStatus,
-    status: MessageStatus,
-    error: str | None,
-) -> int:
-    """Move these rows from one status to another; rows that are no longer at ``origin`` stay as they are."""
-    hold(connection, campaign)
-    moved = 0
-    for start in range(0, len(ids), 5_000):
-        chosen = and_(messages.c.id.in_(ids[start : start + 5_000]), messages.c.status == origin.value)
-        moved += _move(connection, campaign, chosen, status, error, origin=origin)
-    return moved
-
-
 def cancel_pending(connection: Connection, campaign: int) -> int:
     hold(connection, campaign)
     pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
-    return _move(connection, campaign, pending, MessageStatus.CANCELLED, CANCELLED_WITH)
+    return move_where(connection, campaign, pending, MessageStatus.CANCELLED, CANCELLED_WITH)
 
 
 def unknown_ids(connection: Connection, campaign: int, message_id: str | None = None) -> list[int]:
@@ -273,24 +337,6 @@ def unknown_ids(connection: Connection, campaign: int, message_id: str | None = 
     if message_id is not None:
         found = found.where(messages.c.message_id == message_id)
     return list(connection.execute(found).scalars())
-
-
-def _move(
-    connection: Connection,
-    campaign: int,
-    where: ColumnElement[bool],
-    status: MessageStatus,
-    error: str | None,
-    *,
-    origin: MessageStatus = MessageStatus.PENDING,
-) -> int:
-    values: dict[str, Any] = {"status": status.value, "error": error}
-    if status is MessageStatus.ACCEPTED:
-        values["sent_at"] = messages.c.claimed_at  # the hand-over that turned out to be taken
-    changed = connection.execute(messages.update().where(where).values(values)).rowcount
-    if changed:
-        _count(connection, campaign, Counter({origin.value: -changed, status.value: changed}))
-    return int(changed)
 
 
 def next_try(connection: Connection, campaign: int) -> datetime | None:
@@ -303,42 +349,3 @@ def last_claim_until(connection: Connection, campaign: int) -> datetime | None:
     """When the last claim that is held now runs out; None when nothing is claimed."""
     held = and_(messages.c.campaign_id == campaign, messages.c.status == SENDING)
     return connection.execute(select(func.max(messages.c.claimed_until)).where(held)).scalar()
-
-
-def count_by_status(connection: Connection, campaign: int) -> dict[str, int]:
-    """The ledger as the messages themselves have it, every status named."""
-    query = select(messages.c.status, func.count()).where(messages.c.campaign_id == campaign)
-    found = {row[0]: row[1] for row in connection.execute(query.group_by(messages.c.status))}
-    return {status.value: found.get(status.value, 0) for status in MessageStatus}
-
-
-def hold(connection: Connection, campaign: int) -> CampaignState:
-    """Keep everybody else from changing this campaign until the end of the transaction; its state, which stays.
-
-    On SQLite a writing transaction does that anyway. Rows that refer to the campaign may still be added.
-    """
-    return CampaignState(connection.execute(_held(), {"campaign": campaign}).scalar_one())
-
-
-@cache
-def _held() -> Select[Any]:
-    return select(campaigns.c.state).where(campaigns.c.id == bindparam("campaign")).with_for_update(key_share=True)
-
-
-def _count(connection: Connection, campaign: int, change: Mapping[str, int]) -> None:
-    steps = {f"by_{status}": n for status, n in sorted(change.items()) if n}
-    if steps:
-        connection.execute(_counting(tuple(steps)), {**steps, "campaign": campaign})
-
-
-@cache
-def _counting(steps: tuple[str, ...]) -> Update:
-    columns = {step.removeprefix("by_"): step for step in steps}
-    values = {status: campaigns.c[status] + bindparam(step) for status, step in columns.items()}
-    return campaigns.update().where(campaigns.c.id == bindparam("campaign")).values(values)
-
-
-def _recount(connection: Connection, campaign: int) -> None:
-    connection.execute(
-        campaigns.update().where(campaigns.c.id == campaign).values(count_by_status(connection, campaign))
-    )

@@ -16,6 +16,7 @@ from mmcampaign.delivery import (
     make_backend,
     quote_reply,
 )
+from mmcampaign.delivery.file import FileBackend
 from mmcampaign.errors import ConfigError
 from mmcampaign.store.engine import open_store
 from mmcampaign.testing import MemoryBackend
@@ -46,10 +47,10 @@ def test_the_known_ones_are_known(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "batch_size"),
     [
-        ("file", {}, 100),
-        ("smtp", {"SMTP__CONNECTIONS": "3", "SMTP__BATCH": "7"}, 21),
+        ("file", {}, FileBackend.batch_size),
+        ("smtp", {"SMTP__CONNECTIONS": "3", "SMTP__BATCH": "7"}, 10),
         ("sendgrid", {"SENDGRID__BATCH_SIZE": "60"}, 60),
-        ("ses", {"SES__CONNECTIONS": "2", "SES__BATCH": "4"}, 8),
+        ("ses", {"SES__CONNECTIONS": "2", "SES__BATCH": "4"}, 4),
     ],
 )
 def test_the_settings_reach_the_backend(

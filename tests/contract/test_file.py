@@ -1,7 +1,9 @@
 """The file backend: whole files or none, its own proof of what was taken, and an mbox of each campaign."""
 
+import errno
 import logging
 import mailbox
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcampaign.delivery import FileOptions
+from mmcampaign.delivery import FileOptions, file_batch
 from mmcampaign.delivery.file import FileBackend
 from mmcampaign.model import Outcome
 from tests.contract.batches import make_batch, make_message, people
@@ -95,6 +97,106 @@ def test_trouble_with_the_mbox_is_logged_and_leaves_the_files(
         backend.close()
     assert "was not written" in caplog.text
     assert [path.name for path in (outbox / "7").iterdir() if path.is_file()] == ["0000000000000001.eml"]
+
+
+@pytest.fixture
+def acts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What was put on the disk or got its name, in this order."""
+    done: list[tuple[str, str]] = []
+    fsync, give_name = os.fsync, file_batch.give_name
+
+    def watched_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append(("on disk", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+
+    def watched_name(path: Path) -> None:
+        done.append(("named", str(path)))
+        give_name(path)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(file_batch, "give_name", watched_name)
+    return done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the name of an open file is read from /proc")
+def test_files_and_their_names_are_on_the_disk_before_the_receipts(
+    backend: FileBackend, outbox: Path, acts: list[tuple[str, str]]
+) -> None:
+    batch = people(20)
+    backend.deliver(batch)
+    assert acts[:2] == [("on disk", str(outbox.parent)), ("on disk", str(outbox))], "the names of new folders"
+    drafts, names, folder = acts[2:22], acts[22:42], acts[42:]
+    assert sorted(drafts) == [("on disk", f"{outbox}/7/.{m.message_id}.eml.part") for m in batch.messages]
+    assert names == [("named", f"{outbox}/7/{m.message_id}.eml") for m in batch.messages]
+    assert folder == [("on disk", f"{outbox}/7")]
+    assert backend.proof(batch.messages[0].message_id) is Outcome.ACCEPTED
+    assert acts[43:] == [("on disk", f"{outbox}/7")], "what is proven stays so"
+
+
+def breaks_for(inode_of: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk does not keep this file or folder."""
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if inode_of.exists() and os.path.samestat(os.fstat(descriptor), inode_of.stat()):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+def test_a_file_that_the_disk_does_not_keep_was_not_taken(
+    backend: FileBackend, outbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_for(outbox / "7" / ".0000000000000002.eml.part", errno.EIO, monkeypatch)
+    receipts = backend.deliver(people(3))
+    assert [receipt.outcome for receipt in receipts] == [Outcome.ACCEPTED, Outcome.NOT_TAKEN, Outcome.ACCEPTED]
+    assert receipts[1].halt
+    assert sorted(path.name for path in (outbox / "7").iterdir()) == ["0000000000000001.eml", "0000000000000003.eml"]
+
+
+def test_names_that_the_disk_does_not_keep_are_taken_back(
+    backend: FileBackend, outbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.deliver(make_batch(make_message(1)))
+    breaks_for(outbox / "7", errno.EIO, monkeypatch)
+    receipts = backend.deliver(make_batch(make_message(2), make_message(3)))
+    assert {(receipt.outcome, receipt.halt) for receipt in receipts} == {(Outcome.NOT_TAKEN, True)}
+    assert [path.name for path in (outbox / "7").iterdir()] == ["0000000000000001.eml"]
+
+
+def test_a_file_system_that_cannot_be_told_to_keep_names_is_good_enough(
+    backend: FileBackend, outbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_for(outbox, errno.EINVAL, monkeypatch)
+    assert {receipt.outcome for receipt in backend.deliver(people(3))} == {Outcome.ACCEPTED}
+
+
+def test_the_first_trouble_ends_the_batch(backend: FileBackend, outbox: Path) -> None:
+    (outbox / "7" / "0000000000000002.eml").mkdir(parents=True)
+    receipts = backend.deliver(people(4))
+    assert [receipt.outcome for receipt in receipts] == [Outcome.ACCEPTED] + [Outcome.NOT_TAKEN] * 3
+    assert all(receipt.halt and "Is a directory" in receipt.error for receipt in receipts[1:])
+    assert [path.name for path in (outbox / "7").iterdir() if path.is_file()] == ["0000000000000001.eml"]
+
+
+def test_ctrl_c_leaves_whole_files_and_no_drafts(
+    backend: FileBackend, outbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_name = file_batch.give_name
+
+    def interrupted(path: Path) -> None:
+        if path.name == "0000000000000003.eml":
+            raise KeyboardInterrupt
+        give_name(path)
+
+    monkeypatch.setattr(file_batch, "give_name", interrupted)
+    batch = people(5)
+    with pytest.raises(KeyboardInterrupt):
+        backend.deliver(batch)
+    taken = [backend.proof(message.message_id) for message in batch.messages]
+    assert taken == [Outcome.ACCEPTED] * 2 + [Outcome.NOT_TAKEN] * 3
+    assert len(list((outbox / "7").iterdir())) == 2
 
 
 FULL_DISK = """

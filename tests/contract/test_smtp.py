@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic as steady
 from typing import Any
 
 import pytest
@@ -85,6 +86,15 @@ def test_lost_within_the_text_is_not_taken(reply: str, line: str, pipelining: bo
         server.script["BODY"].append(reply)
         receipts = backend.deliver(make_batch(large, make_message(2)))
     assert [proof_in(receipt) for receipt in receipts] == [SMTP_OTHER[line], (ACCEPTED, GOES_ON)]
+    assert [mail.recipients for mail in server.mails] == [("learner2@example.com",)]
+
+
+@pytest.mark.parametrize("pipelining", [False, True], ids=["step by step", "pipelined"])
+def test_what_is_said_before_the_text_is_no_answer_to_it(pipelining: bool) -> None:
+    with smtp_server(pipelining=pipelining) as server, backend_for(server) as backend:
+        server.script["DATA"].append("354 Go on\r\n250 2.0.0 OK: queued as Q1")
+        receipts = backend.deliver(people(2))
+    assert [proof_in(receipt) for receipt in receipts] == [(NOT_TAKEN, GOES_ON), (ACCEPTED, GOES_ON)]
     assert [mail.recipients for mail in server.mails] == [("learner2@example.com",)]
 
 
@@ -202,6 +212,28 @@ def test_a_refused_extra_connection_leaves_nobody_out() -> None:
         receipts = backend.deliver(people(12))
     assert {receipt.outcome for receipt in receipts} == {ACCEPTED}
     assert len({mail.recipients for mail in server.mails}) == len(server.mails) == 12
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "outcome"),
+    [("END", DROP, UNKNOWN), ("RCPT", HANG, NOT_TAKEN), ("RCPT", CUT_SHORT, NOT_TAKEN)],
+    ids=["dropped after the dot", "silent", "dropped within a reply"],
+)
+def test_trouble_on_one_connection_is_its_own(step: Step, reply: str, outcome: Outcome) -> None:
+    with smtp_server() as server, backend_for(server, connections=3, timeout=1) as backend:
+        server.script[step].extend(["", "", "", reply])
+        receipts = backend.deliver(people(40))
+    assert Counter(receipt.outcome for receipt in receipts) == {ACCEPTED: 39, outcome: 1}
+    assert len({mail.recipients for mail in server.mails}) == len(server.mails) == 39 + (outcome is UNKNOWN)
+
+
+def test_a_connection_that_cannot_be_opened_does_not_hold_up_the_others() -> None:
+    with smtp_server() as server, backend_for(server, connections=2, timeout=2) as backend:
+        server.script["CONNECT"].extend(["", HANG])
+        began = steady()
+        batch = replace(people(20), may_go=lambda: steady() < began + 1.8)  # before the silent one is given up
+        receipts = backend.deliver(batch)
+    assert Counter(receipt.outcome for receipt in receipts) == {ACCEPTED: 19, NOT_TAKEN: 1}
 
 
 def test_several_connections_send_each_message_once() -> None:
@@ -329,6 +361,25 @@ def test_encrypted_with_login(certificate: ssl.SSLContext, security: str) -> Non
         receipts = backend.deliver(people(3))
     assert {receipt.outcome for receipt in receipts} == {ACCEPTED}
     assert server.logins == ["mailer"]
+
+
+def test_a_large_message_arrives_whole_through_encryption(certificate: ssl.SSLContext) -> None:
+    small = make_message(1)
+    large = replace(small, eml=small.eml + b".more text in a line\r\n" * 100_000)
+    with smtp_server(tls=certificate) as server, backend_for(server, security="tls", timeout=20) as backend:
+        receipts = backend.deliver(make_batch(large, make_message(2)))
+    assert {receipt.outcome for receipt in receipts} == {ACCEPTED}
+    assert server.mails[0].content == large.eml
+
+
+@pytest.mark.parametrize("reply", [DROP, HANG])
+def test_lost_within_an_encrypted_text_is_not_taken(certificate: ssl.SSLContext, reply: str) -> None:
+    message = make_message(1)
+    large = replace(message, eml=message.eml + b"more text in a line\r\n" * 1_000_000)
+    with smtp_server(tls=certificate) as server, backend_for(server, security="tls", timeout=1) as backend:
+        server.script["BODY"].append(reply)
+        receipts = backend.deliver(make_batch(large, make_message(2)))
+    assert [receipt.outcome for receipt in receipts] == [NOT_TAKEN, ACCEPTED]
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])

@@ -1,19 +1,22 @@
 """Opening the database: creation, revisions, transactions, and what people are told when it goes wrong."""
 
+import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from threading import Timer
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
 
 from mmcampaign.errors import ConfigError, UnavailableError
 from mmcampaign.store import engine as engine_module
-from mmcampaign.store.engine import Store, current_revision, head_revision, open_store
+from mmcampaign.store.engine import Store, current_revision, head_revision, open_store, upgrade
 from mmcampaign.store.tables import metadata, program_courses
 
+FULL = 2  # SQLite's number for synchronous = FULL
 COURSE = {
     "course": "c1",
     "program": "p",
@@ -28,6 +31,22 @@ def test_migrations_build_the_schema_of_the_metadata(store: Store) -> None:
     with store.read() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     assert differences == []
+
+
+def test_a_new_sqlite_file_has_the_schema_that_the_migrations_build(tmp_path: Path) -> None:
+    def schema(store: Store) -> dict[str, list[str]]:
+        """Tables and indexes; the order of a table's constraints says nothing."""
+        with store.read() as connection:
+            rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
+            found = {name: sorted(re.split(r"[\s,]+", sql)) for name, sql in rows if name != "alembic_version"}
+        store.close()
+        return found
+
+    migrated = engine_module.connect(f"sqlite:///{tmp_path / 'migrated.db'}")
+    upgrade(migrated)
+    created = open_store(f"sqlite:///{tmp_path / 'created.db'}")
+    upgrade(created)  # to Alembic it is at its end already
+    assert schema(created) == schema(migrated)
 
 
 def test_new_sqlite_file_is_created_at_the_newest_revision(tmp_path: Path) -> None:
@@ -53,11 +72,34 @@ def test_older_schema_is_named_with_the_command_that_upgrades_it(store: Store) -
     assert "mmcampaign db upgrade" in caught.value.todo
 
 
+@pytest.mark.parametrize("left_by_a_kill", [False, True], ids=["as it was", "as a killed first load left it"])
+def test_an_upgrade_from_the_first_schema_leaves_the_index_by_address(store: Store, left_by_a_kill: bool) -> None:
+    with store.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        if left_by_a_kill:
+            connection.execute(text("DROP INDEX ix_learners_email_key"))
+        else:
+            connection.execute(text("CREATE INDEX ix_learners_username ON learners (username)"))
+    upgrade(store)
+    with store.read() as connection:
+        assert [index["name"] for index in inspect(connection).get_indexes("learners")] == ["ix_learners_email_key"]
+
+
 def test_newer_schema_is_refused(store: Store) -> None:
     with store.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(UnavailableError, match="newer mmcampaign"):
         engine_module.require_current(store)
+
+
+def test_what_is_committed_is_on_the_disk(sqlite_url: str) -> None:
+    """A claim that a power cut could undo would be a message that is sent again; so for every ordinary connection."""
+    with closing(open_store(sqlite_url)) as store:
+        for opened in (store.write(), store.write(patient=True), store.read()):
+            with opened as connection:
+                settings = ("synchronous", "journal_mode")
+                found = [connection.exec_driver_sql(f"PRAGMA {each}").scalar() for each in settings]
+            assert found == [FULL, "wal"]
 
 
 def test_locked_database_says_so_and_what_to_do(

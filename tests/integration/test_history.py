@@ -1,6 +1,7 @@
 """The log of every send: each message found again, and shown byte for byte as it went out."""
 
 import hashlib
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from mmcampaign.campaigns import approve
+from mmcampaign.delivery import SendgridOptions
+from mmcampaign.delivery.sendgrid import SendgridBackend
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.history import COLUMNS, HistoryFilter, campaign_list, sends, show
 from mmcampaign.model import Course, Outcome
@@ -19,6 +22,8 @@ from mmcampaign.store import outbox
 from mmcampaign.store.engine import Store
 from mmcampaign.store.tables import learners, messages, shapes
 from tests.builders import NOW, certified, make_candidate, make_enrollment, make_learner, make_program
+from tests.ledgers import claimer
+from tests.servers.sendgrid import KEY, sendgrid_server
 from tests.worlds import Scripted, TestApp, fill, make_app, on_sqlite, people, write_template
 
 LAKE = make_program(code="lake", title="Lakes", template="lake")
@@ -83,6 +88,31 @@ def test_files_of_the_file_backend_are_what_is_shown(app: TestApp):
         assert show(app, file.stem).eml == file.read_bytes()
 
 
+@on_sqlite
+def test_what_sendgrid_was_told_is_verified(app: TestApp):
+    """Its digest is over the shape and the person's JSON; before, it was that of the message composed here."""
+    with sendgrid_server() as server:
+        backend = SendgridBackend(SendgridOptions(api_key=KEY, host=server.url))
+        sent(replace(app, swapped=backend))
+        arrived = {mail.to_email: mail for mail in server.mails}
+    assert len(arrived) == 7
+    for row in sends(app, HistoryFilter()):
+        shown = show(app, row["message"])
+        mail = arrived[row["email"]]
+        assert shown.reproduced
+        assert (shown.html, shown.text) == (mail.html, mail.text)
+        _log_digest(app, row["message"], hashlib.sha256(shown.eml).hexdigest())
+        assert show(app, row["message"]).reproduced
+    _log_digest(app, row["message"], "0" * 64)
+    with pytest.raises(UnavailableError, match="cannot be shown as it was sent"):
+        show(app, row["message"])
+
+
+def _log_digest(app: TestApp, message: str, digest: str) -> None:
+    with app.store.write() as connection:
+        connection.execute(update(messages).where(messages.c.message_id == message).values(digest=digest))
+
+
 def test_later_changes_do_not_reach_old_messages(app: TestApp, tmp_path: Path):
     sent(app)
     before = {row["message"]: show(app, row["message"]).eml for row in sends(app, HistoryFilter())}
@@ -112,7 +142,8 @@ def test_a_message_left_behind_at_a_second_try_can_be_shown(app: TestApp):
     approve(app, campaign)
     go(app, campaign, limit=2)
     with app.store.write() as connection:
-        outbox.claim(connection, campaign, size=1, by="dead:1", provider="memory", now=NOW + timedelta(hours=1))
+        later = NOW + timedelta(hours=1)
+        outbox.claim(connection, campaign, claimer("dead:1", later), size=1)
     for row in sends(app, HistoryFilter(campaign=campaign)):
         assert show(app, row["message"]).reproduced is not False
 

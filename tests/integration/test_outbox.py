@@ -27,6 +27,7 @@ def test_a_claim_is_written_before_the_hand_over(store: Store):
     assert first == Claimed(
         id=row.id,
         message_id=row.message_id,
+        learner_id=1,
         email="learner1@mail.example",
         personal={"name": "Ana"},
         unsubscribe_url=row.unsubscribe_url,
@@ -54,6 +55,21 @@ def test_a_claim_holds_one_shape_and_no_more_than_asked(store: Store):
         seen += [message.id for message in claimed]
     assert sorted(seen) == [row.id for row in rows(store, campaign)]
     assert len(seen) == len(set(seen)) == 10
+
+
+def test_a_claim_of_any_shape_goes_by_learner(store: Store):
+    """So a batch is full although the shapes are many, and its rows stand together on the disk."""
+    campaign, other = make(store, 0), make(store, 3)
+    with store.write() as connection:
+        for learner in (5, 2, 9, 7, 3):
+            add_message(connection, campaign, learner, shape_digest=f"s{learner % 3}")
+    first = claim(store, campaign, size=2, after=0)
+    second = claim(store, campaign, size=2, after=first[-1].learner_id)
+    assert [message.learner_id for message in [*first, *second]] == [2, 3, 5, 7]
+    assert len({message.shape_digest for message in second}) == 2
+    assert claim(store, campaign, after=9) == []
+    assert [message.learner_id for message in claim(store, campaign, after=0)] == [9]
+    assert assert_adds_up(store, other) == {"pending": 3}
 
 
 def test_a_claim_leaves_other_campaigns_alone(store: Store):
@@ -221,18 +237,23 @@ def test_the_deadline_is_checked_again(store: Store, deadline: date | None, stat
     assert_adds_up(store, campaign)
 
 
-def test_the_late_check_of_a_claim_looks_at_the_claimed_alone(store: Store):
-    campaign = make(store, 4)
+def test_a_claim_drops_whom_it_may_no_longer_take_and_looks_at_nobody_else(store: Store):
+    campaign = make(store, 5)
     with store.write() as connection:
-        for number in (1, 4):
+        for number in (1, 2, 3, 5):
             suppress(connection, f"learner{number}@mail.example")
     claimed = claim(store, campaign, size=2)
-    with store.write() as connection:
-        ids = [message.id for message in claimed]
-        assert outbox.drop_unmailable(connection, campaign, TODAY, claimed=ids) == 1
-        assert outbox.still_claimed(connection, ids) == {ids[1]}
-    assert [row.status for row in rows(store, campaign)] == [M.SUPPRESSED, M.SENDING, M.PENDING, M.PENDING]
-    assert assert_adds_up(store, campaign) == {"suppressed": 1, "sending": 1, "pending": 2}
+    assert [message.email for message in claimed] == ["learner4@mail.example"]
+    found = [(row.status, row.attempts) for row in rows(store, campaign)]
+    assert found == [(M.SUPPRESSED, 0)] * 3 + [(M.SENDING, 1), (M.PENDING, 0)]
+    assert assert_adds_up(store, campaign) == {"suppressed": 3, "sending": 1, "pending": 1}
+
+
+@pytest.mark.parametrize(("days", "claimed"), [(-1, 0), (0, 2), (1, 2)], ids=["yesterday", "today", "tomorrow"])
+def test_a_claim_looks_at_the_deadline(store: Store, days: int, claimed: int):
+    campaign = make(store, 2, deadline=TODAY + timedelta(days=days))
+    assert len(claim(store, campaign)) == claimed
+    assert assert_adds_up(store, campaign) == ({"sending": 2} if claimed else {"cancelled": 2})
 
 
 def test_suppressions_are_checked_again_whatever_the_case_of_the_address(store: Store):
@@ -245,7 +266,7 @@ def test_suppressions_are_checked_again_whatever_the_case_of_the_address(store: 
 
 
 def test_the_late_check_touches_only_what_is_pending_in_this_campaign(store: Store):
-    campaign, other = make(store, 1, deadline=date(2020, 1, 1)), make(store, 1, deadline=date(2020, 1, 1))
+    campaign, other = make(store, 1), make(store, 1, deadline=date(2020, 1, 1))
     claimed = claim(store, campaign)
     with store.write() as connection:
         suppress(connection, claimed[0].email)

@@ -19,7 +19,7 @@ from mmcampaign.store.engine import Store
 from mmcampaign.store.outbox import Claimed
 from mmcampaign.store.tables import messages
 from tests.builders import NOW, TODAY
-from tests.ledgers import add_message, assert_adds_up, claim, make, record, record_of, rows
+from tests.ledgers import add_message, assert_adds_up, claim, claimer, make, record, record_of, rows
 from tests.worlds import suppress
 
 S = CampaignState
@@ -162,7 +162,7 @@ def test_a_claim_that_is_not_committed_yet_is_skipped(store: Store):
     with store.write() as one, store.write() as other:
         lock = select(messages.c.id).where(messages.c.campaign_id == campaign).order_by("id").limit(3)
         held = one.execute(lock.with_for_update()).scalars().all()
-        claimed = outbox.claim(other, campaign, size=10, by="b", provider="memory", now=NOW)
+        claimed = outbox.claim(other, campaign, claimer("b"), size=10)
     assert {message.id for message in claimed} == {row.id for row in rows(store, campaign)} - set(held)
 
 

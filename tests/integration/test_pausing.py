@@ -13,12 +13,13 @@ from mmcampaign.campaigns import cancel, pause, reject, resolve, resume
 from mmcampaign.errors import RefusedError, UnavailableError
 from mmcampaign.history import campaign_list
 from mmcampaign.model import CampaignState, MessageStatus, Outcome, Outgoing, Receipt
-from mmcampaign.sending import FIRST_WAVE, PUT_OFFS_IN_A_ROW
+from mmcampaign.sending import FIRST_WAVE
+from mmcampaign.sending_run import PUT_OFFS_IN_A_ROW
 from mmcampaign.store.campaigns import Campaign
 from mmcampaign.store.tables import campaigns, send_rates
 from mmcampaign.testing import MemoryBackend
 from tests.steps import DOWN, acts, address, approved, go, kill_during, open_counts, planned, rows
-from tests.worlds import Scripted, TestApp, on_sqlite
+from tests.worlds import Scripted, TestApp, on_sqlite, with_mail
 
 S, M = CampaignState, MessageStatus
 TOO_FAST = Receipt(message_id="", outcome=Outcome.NOT_TAKEN, error="429 too many requests", slower=True)
@@ -28,11 +29,6 @@ class Smtp(Scripted):
     """A MemoryBackend that rate and hours hold back, as they do those that reach people."""
 
     name = "smtp"
-
-
-def with_mail(app: TestApp, **changes: Any) -> TestApp:
-    mail = app.settings.mail.model_copy(update=changes)
-    return replace(app, settings=replace(app.settings, mail=mail))
 
 
 def now(app: TestApp, campaign: Campaign) -> Campaign:
@@ -45,7 +41,7 @@ def now(app: TestApp, campaign: Campaign) -> Campaign:
 @pytest.mark.usefixtures("unhurried")
 def test_a_running_sender_stops_for_a_pause(make: Callable[..., TestApp]):
     backend = Scripted({}, batch_size=2)
-    app = make(7, backend=backend)
+    app = with_mail(make(7, backend=backend), claim_batch=2)
     campaign = approved(app)
     backend.on_batch = lambda: backend.batches and pause(replace(app, actor="lee"), campaign.id, note="wrong link")
     part, run = go(app, campaign)

@@ -19,7 +19,7 @@ from mmcampaign.delivery.file import FileBackend
 from mmcampaign.errors import RefusedError, UnavailableError
 from mmcampaign.history import campaign_list, show
 from mmcampaign.model import Batch, CampaignState, MessageStatus, Outcome, Outgoing, Receipt
-from mmcampaign.sending import FAILURES_IN_A_ROW
+from mmcampaign.sending_run import FAILURES_IN_A_ROW
 from mmcampaign.store.campaigns import Campaign, change_state
 from mmcampaign.store.tables import messages
 from mmcampaign.testing import MemoryBackend

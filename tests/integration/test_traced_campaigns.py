@@ -84,7 +84,7 @@ def test_sendgrid_gets_one_body_and_the_derived_words(app: TestApp):
         (request,) = requests_for(batch, 500)
         for person in request.people:
             text = request.text
-            for token, words in person.personalization["substitutions"].items():
+            for token, words in json.loads(person.json)["substitutions"].items():
                 text = text.replace(token, words)
             assert text == show(app, person.message.message_id).text
 
