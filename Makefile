@@ -31,8 +31,8 @@ check: $(STAMP)  ## lint, format, types
 bench: $(STAMP)  ## the figures of the README, as ratios against a baseline of the same run
 	$(BIN)/python -m bench
 
-soak: $(STAMP)   ## long crash and load tests
-	$(BIN)/python -m pytest -m soak -n 0
+soak: $(STAMP)   ## long crash and load tests, with a table of the kills: about 20 minutes on two cores
+	$(BIN)/python -m pytest -m soak -n auto --dist worksteal
 
 lock: $(STAMP)   ## pin today's versions again (needs uv)
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \

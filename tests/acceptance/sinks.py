@@ -1,9 +1,12 @@
-"""The receiving side of each backend, and servers that act at the very moment they have taken a message."""
+"""The receiving side of each backend, servers that act at the very moment they have taken a message, and the judge."""
 
+import os
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,19 +18,57 @@ from tests.servers.smtp import SmtpServer, smtp_server
 Mail = TypeVar("Mail")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The log of a campaign against what arrived.
+
+    ``duplicates``: mails beyond the first to a message. ``missing``: accepted, but never arrived. ``unlisted``:
+    arrived, but the log says neither ``accepted`` nor ``unknown``. ``log``: how many messages stand at each status.
+    """
+
+    duplicates: int
+    missing: int
+    unlisted: int
+    log: Counter[str]
+
+
+def judge(arrived: Counter[str], log: Mapping[str, str]) -> Verdict:
+    """``arrived`` counts each message id at the receiving side; ``log`` is message id to status."""
+    accepted = {key for key, status in log.items() if status == "accepted"}
+    unknown = {key for key, status in log.items() if status == "unknown"}
+    return Verdict(
+        duplicates=arrived.total() - len(arrived),
+        missing=len(accepted - arrived.keys()),
+        unlisted=len(arrived.keys() - accepted - unknown),
+        log=Counter(log.values()),
+    )
+
+
+def require_adding_up(arrived: Counter[str], log: Mapping[str, str]) -> Counter[str]:
+    """Nobody twice, nobody lost, and every difference is listed as unknown; what the log says."""
+    verdict = judge(arrived, log)
+    assert not verdict.duplicates, "somebody got it twice"
+    assert not verdict.missing, "accepted, but never arrived"
+    assert not verdict.unlisted, "arrived, but the log says it did not"
+    return verdict.log
+
+
 class Watched(list[Mail]):
     """What a server took. ``at(k, act)`` calls ``act`` in the server's thread when the k-th has just been taken:
     whoever sent it is still waiting for the answer."""
 
     def __init__(self) -> None:
         self._acts: dict[int, Callable[[], object]] = {}
+        self._one_at_a_time = threading.RLock()  # a server may have a thread for each connection
 
     def at(self, count: int, act: Callable[[], object]) -> None:
         self._acts[count] = act
 
     def append(self, mail: Mail) -> None:
-        super().append(mail)
-        if act := self._acts.pop(len(self), None):
+        with self._one_at_a_time:
+            super().append(mail)
+            act = self._acts.pop(len(self), None)
+        if act:
             act()
 
 
@@ -40,6 +81,14 @@ class Sink(ABC):
     @abstractmethod
     def message_ids(self) -> Iterator[str]:
         """The opaque id of everything that arrived, repeated ones too."""
+
+    def number(self) -> int:
+        """How many have arrived by now."""
+        return len(self.mails)
+
+    def at(self, count: int, act: Callable[[], object]) -> None:
+        """Have the server act when it has taken so many."""
+        self.mails.at(count, act)
 
     def counts(self) -> Counter[str]:
         return Counter(self.message_ids())
@@ -54,6 +103,15 @@ class FileSink(Sink):
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("*/*.eml"))
+
+    def number(self) -> int:
+        if not self.folder.exists():
+            return 0
+        campaigns = [entry.path for entry in os.scandir(self.folder) if entry.is_dir()]
+        return sum(entry.name.endswith(".eml") for campaign in campaigns for entry in os.scandir(campaign))
+
+    def at(self, count: int, act: Callable[[], object]) -> None:
+        """A folder does not act; whoever looks into it may."""
 
     def message_ids(self) -> Iterator[str]:
         return (str(message_from_bytes(path.read_bytes())["X-MMCampaign-Message"]) for path in self.files())
@@ -105,3 +163,10 @@ def smtp_sink(cli: Cli) -> Iterator[SmtpSink]:
 def sendgrid_sink(cli: Cli) -> Iterator[SendgridSink]:
     with sendgrid_server() as server:
         yield SendgridSink(cli, server)
+
+
+SINKS: dict[str, Callable[[Cli], AbstractContextManager[Sink]]] = {
+    "file": file_sink,
+    "smtp": smtp_sink,
+    "sendgrid": sendgrid_sink,
+}
