@@ -25,9 +25,7 @@ def scratch_folder() -> Iterator[Path]:
     """
     _remove_abandoned()
     try:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = FileLock(folder / _LOCK)
-        lock.acquire()
+        folder, lock = _locked_folder()
     except OSError as error:
         raise UnavailableError(
             f"The scratch file in {tempfile.gettempdir()} cannot be written: {error}.",
@@ -41,12 +39,24 @@ def scratch_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _locked_folder() -> tuple[Path, FileLock]:
+    """A new folder and its lock, held. Another ingest may take it for abandoned until then: so a new one is made."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = FileLock(folder / _LOCK)
+        with suppress(FileNotFoundError):
+            lock.acquire()
+            if (folder / _LOCK).exists():
+                return folder, lock
+        lock.release()
+
+
 def _remove_abandoned() -> None:
-    """Other users' folders cannot be opened; one that is just being made has no lock yet and is left alone."""
+    """Removed while its lock is held, so that nobody begins to use it. Other users' folders cannot be opened."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = FileLock(folder / _LOCK)
         with suppress(OSError, Timeout):
-            if (folder / _LOCK).exists():
+            if (folder / _LOCK).exists():  # one that is just being made has none yet and is left alone
                 lock.acquire(blocking=False)
-                lock.release()
                 shutil.rmtree(folder, ignore_errors=True)
+                lock.release()

@@ -1,6 +1,8 @@
 """Staged rows of learners do not outlive their process by more than the time to the next ingest."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -52,3 +54,23 @@ def test_no_room_is_said(temporary: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tempfile.tempdir", str(temporary / "nowhere"))
     with pytest.raises(UnavailableError, match="scratch file"), scratch_folder():
         pass
+
+
+def test_a_folder_taken_for_abandoned_before_it_was_locked_is_made_again(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another ingest that begins at the same moment finds it without an owner."""
+    taken: list[Path] = []
+
+    class Late(FileLock):
+        def acquire(self, *args: Any, **kwargs: Any) -> Any:
+            if not taken:
+                taken.append(Path(self.lock_file).parent)
+                shutil.rmtree(taken[0])
+            return super().acquire(*args, **kwargs)
+
+    monkeypatch.setattr("mmcampaign.scratch.FileLock", Late)
+    with scratch_folder() as folder:
+        assert folder.is_dir()
+        assert folder != taken[0]
+    assert list(temporary.iterdir()) == []
