@@ -5,6 +5,7 @@ A process that is killed cannot clean up, so the next one does: a folder whose l
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from mmcampaign.errors import UnavailableError
 
 PREFIX = "mmcampaign-ingest-"
-_LOCK = "lock"
+_LOCK = ".lock"  # beside the folder, so that it is held before there is one
 
 
 @contextmanager
@@ -35,28 +36,34 @@ def scratch_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        _remove(folder)
         lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked_folder() -> tuple[Path, FileLock]:
-    """A new folder and its lock, held. Another ingest may take it for abandoned until then: so a new one is made."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = FileLock(folder / _LOCK)
-        with suppress(FileNotFoundError):
-            lock.acquire()
-            if (folder / _LOCK).exists():
-                return folder, lock
-        lock.release()
+    """A new folder and its lock, which was held before the folder was there."""
+    folder = Path(tempfile.gettempdir(), f"{PREFIX}{uuid.uuid4().hex}")
+    lock = FileLock(_lock_of(folder))
+    lock.acquire()
+    folder.mkdir(mode=0o700)
+    return folder, lock
 
 
 def _remove_abandoned() -> None:
-    """Removed while its lock is held, so that nobody begins to use it. Other users' folders cannot be opened."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        lock = FileLock(folder / _LOCK)
+    """What is removed is locked until it is gone. Other users' locks cannot be opened."""
+    for found in Path(tempfile.gettempdir()).glob(f"{PREFIX}*{_LOCK}"):
+        lock = FileLock(found)
         with suppress(OSError, Timeout):
-            if (folder / _LOCK).exists():  # one that is just being made has none yet and is left alone
-                lock.acquire(blocking=False)
-                shutil.rmtree(folder, ignore_errors=True)
-                lock.release()
+            lock.acquire(blocking=False)
+            _remove(found.with_suffix(""))
+            lock.release()
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # Windows does not remove a file that is open: the next ingest does
+        _lock_of(folder).unlink()
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + _LOCK)

@@ -1,6 +1,6 @@
 """Staged rows of learners do not outlive their process by more than the time to the next ingest."""
 
-import shutil
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from mmcampaign.errors import UnavailableError
-from mmcampaign.scratch import PREFIX, scratch_folder
+from mmcampaign.scratch import PREFIX, _remove_abandoned, scratch_folder
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def left_behind(temporary: Path, name: str) -> Path:
     folder = temporary / f"{PREFIX}{name}"
     folder.mkdir()
     (folder / "rows.db").write_bytes(b"x")
-    (folder / "lock").touch()
+    folder.with_name(folder.name + ".lock").touch()
     return folder
 
 
@@ -42,35 +42,50 @@ def test_what_a_killed_process_left_is_removed_by_the_next(temporary: Path):
     old = left_behind(temporary, "killed")
     with scratch_folder():
         assert not old.exists()
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_folder_of_a_running_ingest_is_left_alone(temporary: Path):
     running = left_behind(temporary, "running")
-    with FileLock(running / "lock"), scratch_folder():
+    with FileLock(f"{running}.lock"), scratch_folder():
         assert (running / "rows.db").exists()
 
 
 def test_no_room_is_said(temporary: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tempfile.tempdir", str(temporary / "nowhere"))
+    (temporary / "file").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary / "file"))
     with pytest.raises(UnavailableError, match="scratch file"), scratch_folder():
         pass
 
 
-def test_a_folder_taken_for_abandoned_before_it_was_locked_is_made_again(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Another ingest that begins at the same moment finds it without an owner."""
-    taken: list[Path] = []
+def test_one_that_begins_is_locked_before_there_is_a_folder(temporary: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another ingest that begins at the same moment must not take the folder for abandoned."""
+    mkdir = Path.mkdir
 
-    class Late(FileLock):
-        def acquire(self, *args: Any, **kwargs: Any) -> Any:
-            if not taken:
-                taken.append(Path(self.lock_file).parent)
-                shutil.rmtree(taken[0])
-            return super().acquire(*args, **kwargs)
+    def late(folder: Path, **how: Any) -> None:
+        mkdir(folder, **how)
+        if folder.name.startswith(PREFIX):
+            _remove_abandoned()
+            assert folder.is_dir()
 
-    monkeypatch.setattr("mmcampaign.scratch.FileLock", Late)
+    monkeypatch.setattr(Path, "mkdir", late)
     with scratch_folder() as folder:
         assert folder.is_dir()
-        assert folder != taken[0]
     assert list(temporary.iterdir()) == []
+
+
+def test_a_lock_taken_for_abandoned_before_it_was_held_is_made_again(temporary: Path, monkeypatch: pytest.MonkeyPatch):
+    openings: list[object] = []
+    opened = os.open
+
+    def open_then_lose(path: Any, *args: Any, **how: Any) -> int:
+        handle = opened(path, *args, **how)
+        if str(path).endswith(".lock") and not openings:
+            openings.append(path)
+            Path(path).unlink()
+        return handle
+
+    monkeypatch.setattr(os, "open", open_then_lose)
+    with scratch_folder() as folder:
+        assert openings
+        assert folder.with_name(folder.name + ".lock").exists()
