@@ -17,9 +17,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob('*.csv')):
               'Grade', 'Enrollment Track', 'Verification Status', 'Certificate Eligible', 'Certificate Delivered',
               'Certificate Type', 'Enrollment Status'}
     if 'grade_report_2' in path.name or 'profile_info' in path.name:
-        for _ in pandas.read_csv(path, dtype=str, keep_default_na=False, chunksize=100_000,
-                                 usecols=lambda name: name in wanted):
-            pass
+        pandas.read_csv(path, dtype=str, keep_default_na=False, usecols=lambda name: name in wanted)
 """
 
 

@@ -1,18 +1,21 @@
 """Use case: edX's downloads become learners, enrollments and completions (edx-exports, design 4).
 
 The outcome depends on the set of files alone, never on their order, and a file read again changes nothing. Each file is
-one transaction (``ingest_file.py``), or the two first reports of a run are one; a file that is not certain is refused
-with its reason. One thread reads files while this one writes those before (docs/decisions/0009-how-ingest-is-fast.md).
+one transaction (``ingest_file.py``), but for the first load of a database, which is one; a file that is not certain is
+refused with its reason. One thread reads files while this one writes those before
+(docs/decisions/0009-how-ingest-is-fast.md).
 """
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from threading import Event
 
@@ -24,17 +27,19 @@ from mmcampaign.model import FileStatus, Program
 from mmcampaign.read_ahead import read_ahead
 from mmcampaign.reading_order import in_turn
 from mmcampaign.scratch import scratch_folder
-from mmcampaign.store.engine import Store, without_lookup
+from mmcampaign.store.changes import ExportChanges
+from mmcampaign.store.engine import Store
 from mmcampaign.store.exports import Changes
+from mmcampaign.store.first_load import FirstLoad, begin_first_load
 from mmcampaign.store.holdback import LossLimit
-from mmcampaign.store.import_log import ImportEntry
+from mmcampaign.store.import_log import READ, ImportEntry
 from mmcampaign.store.learners import count_shared_addresses
 from mmcampaign.store.programs import sync_programs
 from mmcampaign.store.seen_files import SeenFile, read_seen, remember
 
 __all__ = ["Changes", "FileResult", "IngestResult", "LossLimit", "Stated", "find_files", "ingest", "sync_programs"]
 
-AHEAD = 1  # files, or pairs, that wait while another one is written
+AHEAD = 4  # files, or runs of a first load, that wait: enough small ones for the time that a large one takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +66,15 @@ class FileResult:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestResult:
-    """All files in the order they were given, and what they changed. ``warnings`` are of no single file."""
+    """All files in the order they were given, and what they changed. ``warnings`` are of no single file.
+
+    ``first_exports`` are those of a first load, with what each has changed, as long as nothing else was read of them.
+    """
 
     files: tuple[FileResult, ...]
     changes: Changes
     warnings: tuple[str, ...] = ()
+    first_exports: tuple[ExportChanges, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +104,17 @@ def ingest(
 
     ``insist`` takes the grades of reports that say nothing of completion (edX case E18); ``stated`` is what a person
     knows of the one file there is (E10). ``loss`` is how many of a run's learners a newer export may lack before it is
-    held back. ``on_file`` hears of each file when it is done, ``on_rows`` of rows as they
-    are read. Raises InputError when there is nothing to read or no such program or course, and UnavailableError when
-    the database or the disk gives up: files reported until then are in, the others are not, and the same command goes
-    on with them.
+    held back. ``on_file`` hears of each file when it is done, of those of a first load when all of them are;
+    ``on_rows`` hears of rows as they are read. Raises InputError when there is nothing to read or no such program or
+    course, and UnavailableError when the database or the disk gives up: files reported until then are in, the others
+    are not, and the same command goes on with them.
     """
     _require_known(only_program, programs)
     paths = find_files(paths)
     said = _stated_name(stated, programs, paths) if stated else None
     sync_programs(store, programs)
     results, changes = {}, Changes()
-    with scratch_folder() as scratch, without_lookup(store):
+    with scratch_folder() as scratch:
         reading = Reading(
             store=store,
             programs=tuple(programs),
@@ -119,36 +128,71 @@ def ingest(
             seen=_seen(store),
         )
         files = [found for path in paths for found in _opened(path, scratch)]
-        for found, (entry, changed) in _outcomes(reading, files):
-            changes += changed
-            results[found.shown] = _result(found.shown, entry)
-            on_file(results[found.shown])
+        runs, others = in_turn(files, reading.parse)
+        with (begin_first_load(store, scratch) if runs else None) or nullcontext() as load:
+            for found, (entry, changed) in _outcomes(reading, runs, others, load):
+                changes += changed
+                results[found.shown] = _result(found.shown, entry)
+                on_file(results[found.shown])
         if reading.newly_seen:
             with store.write() as connection:
                 remember(connection, reading.newly_seen)
     ordered = tuple(results[found.shown] for found in files)
-    return IngestResult(files=ordered, changes=changes, warnings=tuple(_shared_addresses(store, ordered)))
+    return IngestResult(
+        files=ordered,
+        changes=changes,
+        warnings=tuple(_shared_addresses(store, ordered)),
+        first_exports=_untouched(load, ordered) if load else (),
+    )
 
 
-def _outcomes(reading: Reading, files: Sequence[Found]) -> Iterator[tuple[Found, Outcome]]:
+def _outcomes(
+    reading: Reading, runs: Sequence[tuple[Found, ...]], others: Sequence[Found], load: FirstLoad | None
+) -> Iterator[tuple[Found, Outcome]]:
     """Each file with what came of it, as soon as it is written."""
-    stopped = Event()
+    stopped, awaited = Event(), Event()
 
     def on_rows(count: int) -> None:
         if stopped.is_set():
             raise CancelledError
         reading.on_rows(count)
 
-    units = in_turn(files, reading.parse)
-    read = partial(read_unit, replace(reading, on_rows=on_rows))
-    with closing(read_ahead(read, units, depth=AHEAD, stop=stopped.set, discard=ReadyUnit.discard)) as ahead:
-        for unit in units:
-            yield from zip(unit, next(ahead).write(), strict=True)
+    attentive = replace(reading, on_rows=on_rows, is_first=load is not None)
+    units = [*runs, *((found,) for found in others)]
+    work = [partial(read_unit, attentive, unit, awaited=awaited if load else None) for unit in runs]
+    work += [partial(read_unit, attentive, (found,)) for found in others]
+    with closing(read_ahead(_call, work, depth=AHEAD, stop=stopped.set, discard=ReadyUnit.discard)) as ahead:
+        firsts = [_bring_in(load, ahead, awaited) for _ in runs] if load else []
+        changed = load.finish() if load else Changes()
+        for unit, ready in zip(units, chain(firsts, ahead), strict=True):
+            for found, (entry, more) in zip(unit, ready.write(load), strict=True):
+                yield found, (entry, changed + more)
+                changed = Changes()
+
+
+def _call(work: Callable[[], ReadyUnit]) -> ReadyUnit:
+    return work()
+
+
+def _bring_in(load: FirstLoad, ahead: Iterator[ReadyUnit], awaited: Event) -> ReadyUnit:
+    """Add the next run to the load, if it is one for it; its rows are not needed any more."""
+    awaited.set()
+    unit = next(ahead)
+    awaited.clear()
+    if unit.run is not None:
+        load.add(unit.run)
+    return replace(unit, run=None)
 
 
 def _seen(store: Store) -> dict[str, SeenFile]:
     with store.read() as connection:
         return read_seen(connection)
+
+
+def _untouched(load: FirstLoad, files: Sequence[FileResult]) -> tuple[ExportChanges, ...]:
+    """What the first exports have changed, but for those that something else was read of."""
+    read = Counter((file.course, file.run, file.kind) for file in files if file.status in READ)
+    return tuple(one for one in load.summary if read[one.course, one.run, one.kind] == 1)
 
 
 def _opened(path: Path, scratch: Path) -> Iterator[Found]:
@@ -171,7 +215,7 @@ def _opened(path: Path, scratch: Path) -> Iterator[Found]:
 
 def _shared_addresses(store: Store, files: Sequence[FileResult]) -> Iterator[str]:
     """Edge case E34; said whenever something was read."""
-    if not any(file.status in (FileStatus.LOADED, FileStatus.SUPERSEDED) for file in files):
+    if not any(file.status in READ for file in files):
         return
     with store.read() as connection:
         number = count_shared_addresses(connection)

@@ -83,7 +83,8 @@ class Ready:
 class Reading:
     """How the files of one ``ingest`` are read; ``scratch`` is a folder for their rows.
 
-    ``at_once`` is set while nothing read before waits to be written. ``under_way`` are the exports that may wait.
+    ``at_once`` is set while nothing read before waits to be written; ``is_first`` when nothing was in the database as
+    the ingest began; a first load keeps the database to itself. ``under_way`` are the exports that may wait.
     ``seen`` are files of earlier ingests by path, ``newly_seen`` those to be remembered of this one.
     """
 
@@ -94,6 +95,7 @@ class Reading:
     on_rows: Callable[[int], None]
     scratch: Path
     at_once: bool = False
+    is_first: bool = False
     under_way: set[tuple[Any, ...]] = field(default_factory=set)
     seen: Mapping[str, SeenFile] = field(default_factory=dict)
     newly_seen: dict[Path, SeenFile] = field(default_factory=dict)
@@ -195,8 +197,7 @@ class Reading:
             return self._logged(_refused(entry, f"{name.refused} {hint}".strip()))
         if name.ignored:
             return self._logged(_ignored(entry, name.ignored, found, file))
-        with self.store.read() as connection:
-            twin = find_read(connection, entry)
+        twin = self._find_read(entry)
         if twin is not None:
             return self._logged(as_duplicate(entry, twin))
         same = (entry.sha256, entry.kind, entry.course_instance, entry.exported_at)
@@ -204,6 +205,12 @@ class Reading:
             return self.later(found)  # its twin may be read or refused
         self.under_way.add(same)
         return self._read_rows(file, found, entry, course)
+
+    def _find_read(self, entry: ImportEntry) -> Any:
+        if self.is_first and not self.at_once:
+            return None
+        with self.store.read() as connection:
+            return find_read(connection, entry)
 
     def _read_rows(self, file: BinaryIO, found: Found, entry: ImportEntry, course: Course | None) -> Ready:
         tally = Tally()

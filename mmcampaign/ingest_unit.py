@@ -1,55 +1,52 @@
-"""What is read and written together in an ingest: one file, or the first two reports of a run."""
+"""What is read together in an ingest: one file, or the first reports of a run, which a first load takes joined."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Event
 
+from mmcampaign.edx_csv import GRADES, PROFILE
 from mmcampaign.ingest_file import Found, Outcome, Reading, Ready
-from mmcampaign.store.pairs import Pair, join_first_pair, merge_first_pair
+from mmcampaign.store.exports import Changes
+from mmcampaign.store.first_load import FirstLoad, FirstRun
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyUnit:
-    """Files that were read; ``pair`` are the rows of both reports of a run, where they can be written at once."""
+    """Files that were read; ``run`` are the rows of their reports, where a first load can take them."""
 
     files: tuple[Ready, ...]
-    pair: Pair | None = None
+    run: FirstRun | None = None
 
-    def write(self) -> Iterator[Outcome]:
-        """What came of each file, as soon as it is written."""
-        outcomes = None
-        if self.pair is not None:
-            with self.pair.joined:
-                outcomes = merge_first_pair(self.pair)
-        yield from outcomes or (file.write() for file in self.files)
+    def write(self, load: FirstLoad | None = None) -> Iterator[Outcome]:
+        """What came of each file, as soon as it is written, or in the first load that has ended."""
+        for file in self.files:
+            added = load.added(file.export) if load and file.export else None
+            yield (added, Changes()) if added else file.write()
 
     def discard(self) -> None:
         for file in self.files:
             file.discard()
-        if self.pair is not None:
-            self.pair.joined.close()
 
 
-def read_unit(reading: Reading, unit: Sequence[Found]) -> ReadyUnit:
-    """Read the files, and bring their rows to where they are merged from."""
+def read_unit(reading: Reading, unit: Sequence[Found], *, awaited: Event | None = None) -> ReadyUnit:
+    """Read the files, and bring their rows to where they are merged from.
+
+    ``awaited`` is given for the reports of a run that a first load can take: they are joined here, unless whoever
+    writes is waiting for them and can do it as well.
+    """
     with ExitStack() as stack:
         files = []
         for found in unit:
             files.append(reading.read(found))
             stack.callback(files[-1].discard)
-        pair = _joined(reading, files)
-        if pair is not None:  # the rows need not be kept twice: should the pair be of no use, they are read again
-            return ReadyUnit(files=tuple(reading.later(found) for found in unit), pair=pair)
-        for file in files:
-            if file.export is not None:
-                file.export.staging.load()
+        exports = {file.export.entry.kind: file.export for file in files if file.export is not None}
+        run = FirstRun(grades=exports.get(GRADES), profile=exports.get(PROFILE))
+        joins = awaited is not None and run.is_simple
+        if awaited is not None and joins and not awaited.is_set():
+            _ = run.joined
+        if not joins:
+            for export in exports.values():
+                export.staging.load()
         stack.pop_all()
-        return ReadyUnit(files=tuple(files))
-
-
-def _joined(reading: Reading, files: Sequence[Ready]) -> Pair | None:
-    exports = [file.export for file in files if file.export is not None]
-    if len(exports) != 2:
-        return None
-    grades, profile = exports
-    return join_first_pair(grades, profile, reading.scratch)
+        return ReadyUnit(files=tuple(files), run=run if joins else None)

@@ -10,28 +10,40 @@ from mmcampaign.ingest_file import Found
 Named = tuple[ExportName, Found]
 
 
-def in_turn(files: Iterable[Found], parse: Callable[[Path], ExportName]) -> list[tuple[Found, ...]]:
-    """The files, in pairs where a run's newest grade report and newest profile can be written together.
+def in_turn(files: Iterable[Found], parse: Callable[[Path], ExportName]) -> tuple[list[tuple[Found, ...]], list[Found]]:
+    """The newest grade report and the newest profile of each run, together; and every other file, which comes after.
 
-    The run with the newest export comes first, for it says most about its learners, and of a run the newest export of
-    each kind: an older one must not count for a while. Copies come after what they are copies of, mended rows last.
+    All runs of a course follow one another, and the course with the newest export comes first, for it says most about
+    its learners. Of a run the newest exports come first: an older one must not count for a while. Copies come after
+    what they are copies of, mended rows last.
     """
-    runs: defaultdict[tuple[bool, str], list[Named]] = defaultdict(list)
+    courses: defaultdict[tuple[bool, str], list[Named]] = defaultdict(list)
     for found in files:
         name = parse(found.path)
-        runs[bool(name.mends), f"{name.prefix}_{name.run}"].append((name, found))
-    order = sorted(runs, key=lambda run: (run[0], min(_age(name) for name, _ in runs[run]), run[1]))
-    return [unit for run in order for unit in _of_run(runs[run])]
+        courses[bool(name.mends), name.prefix].append((name, found))
+    runs, others = [], []
+    for course in sorted(courses, key=lambda course: (course[0], min(map(_age, courses[course])), course[1])):
+        for files_of_run in _by_run(courses[course]):
+            newest = _newest(files_of_run)
+            runs.append(newest)
+            others += [found for _, found in files_of_run if found not in newest]
+    return [run for run in runs if run], others
 
 
-def _of_run(files: list[Named]) -> Iterator[tuple[Found, ...]]:
-    files = sorted(files, key=lambda file: (file[0].kind, _age(file[0]), file[1].path.stem))
-    newest = {name.kind: found for name, found in reversed(files) if name.kind in (GRADES, PROFILE) and not name.mends}
-    if newest:
-        yield tuple(newest[kind] for kind in (GRADES, PROFILE) if kind in newest)
-    yield from ((found,) for _, found in files if found not in newest.values())
+def _by_run(files: list[Named]) -> Iterator[list[Named]]:
+    runs: defaultdict[str, list[Named]] = defaultdict(list)
+    for file in files:
+        runs[file[0].run].append(file)
+    for run in sorted(runs, key=lambda run: (min(map(_age, runs[run])), run)):
+        yield sorted(runs[run], key=lambda file: (file[0].kind, _age(file), file[1].path.stem))
 
 
-def _age(name: ExportName) -> float:
+def _newest(files: list[Named]) -> tuple[Found, ...]:
+    kinds = {name.kind: found for name, found in reversed(files) if name.kind in (GRADES, PROFILE) and not name.mends}
+    return tuple(kinds[kind] for kind in (GRADES, PROFILE) if kind in kinds)
+
+
+def _age(file: Named) -> float:
     """Lower for newer exports."""
-    return -name.exported_at.timestamp() if name.exported_at else 0.0
+    stamp = file[0].exported_at
+    return -stamp.timestamp() if stamp else 0.0

@@ -13,6 +13,7 @@ from mmcampaign.model import Change
 
 if TYPE_CHECKING:
     from mmcampaign.app import App
+    from mmcampaign.ingest import IngestResult
     from mmcampaign.store.changes import ExportChanges
 
 SHOWN_ON_SCREEN = 30
@@ -68,11 +69,16 @@ def _exports(app: "App", wanted: Sequence[tuple[str, str, str]] | None = None) -
         return list_changes(connection, wanted)
 
 
-def changes_of(app: "App", files: Iterable[Any]) -> list[dict[str, Any]]:
+def changes_of(app: "App", result: "IngestResult") -> list[dict[str, Any]]:
     """What the files of an ingest that count now have changed, each against the export before it."""
-    loaded = {(f.course, f.run, f.kind): f.exported_at for f in files if f.status == "loaded" and f.course}
-    found = _exports(app, list(loaded)) if loaded else []
-    return [_flat(one) for one in found if one.exported_at == loaded[one.course, one.run, one.kind]]
+    known = {(one.course, one.run, one.kind): one for one in result.first_exports}
+    loaded = {
+        (f.course or "", f.run or "", f.kind): f.exported_at for f in result.files if f.status == "loaded" and f.course
+    }
+    wanted = [key for key in loaded if key not in known]
+    found = [*known.values(), *(_exports(app, wanted) if wanted else ())]
+    found = [one for one in found if one.exported_at == loaded[one.course, one.run, one.kind]]
+    return [_flat(one) for one in sorted(found, key=lambda one: one.file_number)]
 
 
 def _flat(one: "ExportChanges") -> dict[str, Any]:

@@ -75,7 +75,7 @@ def ingest(
         )
     files = [{key: value for key, value in asdict(file).items() if key != "path"} for file in result.files]
     changes = asdict(result.changes)
-    by_course = changes_of(app, result.files)
+    by_course = changes_of(app, result)
     if as_json:
         print_json({"files": files, "changes": changes, "changes_by_course": by_course, "warnings": result.warnings})
     else:

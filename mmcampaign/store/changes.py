@@ -85,18 +85,19 @@ class LearnerChange:
 def list_changes(connection: Connection, wanted: Sequence[tuple[str, str, str]] | None = None) -> list[ExportChanges]:
     """Every export that has counted, in the order of reading, with what it changed.
 
-    ``wanted`` narrows that to course runs, as (course, run, kind). Courses configured no more are left out.
+    ``wanted`` narrows that to the exports that count now of these course runs, as (course, run, kind). Courses
+    configured no more are left out.
     """
     passing = _passing_grades(connection)
-    of_courses = [imports.c.course.in_(list(passing))]
     exports = [
-        row
-        for row in counting_exports(connection, *of_courses)
-        if wanted is None or (row.course, row.run, row.kind) in wanted
+        (row, since)
+        for row, since in _with_predecessors(counting_exports(connection, imports.c.course.in_(list(passing))))
+        if wanted is None or (row.status == FileStatus.LOADED and (row.course, row.run, row.kind) in wanted)
     ]
-    counted = {kind: _count(connection, kind, exports, passing) for kind in VALUES}
+    later = [row for row, since in exports if since is not None]
+    counted = {kind: _count(connection, kind, later, passing, newest=wanted is not None) for kind in VALUES}
     found = []
-    for row, since in _with_predecessors(exports):
+    for row, since in exports:
         if since is None:
             counts = _count_first(connection, row, passing[row.course])
         else:
@@ -189,13 +190,17 @@ def _summed(row: Row[Any], since: datetime | None, counts: Mapping[str, int]) ->
 
 
 def _count(
-    connection: Connection, kind: str, exports: Sequence[Row[Any]], passing: Mapping[str, float]
+    connection: Connection, kind: str, exports: Sequence[Row[Any]], passing: Mapping[str, float], *, newest: bool
 ) -> dict[tuple[str, datetime], dict[str, int]]:
-    """The counts of all exports of a kind but first ones, by course run and stamp."""
-    cuts = {row.course_instance: passing[row.course] for row in exports if row.kind == kind}
-    if not cuts:
+    """The counts of exports of a kind, by course run and stamp; none is a run's first, all count now if ``newest``."""
+    exports = [row for row in exports if row.kind == kind]
+    if not exports:
         return {}
-    changed = _transitions(kind, (_history.course_instance.in_(list(cuts)),))
+    cuts = {row.course_instance: passing[row.course] for row in exports}
+    which: ColumnElement[bool] = _history.course_instance.in_(list(cuts))
+    if newest:
+        which = or_(*(_of_export(row) for row in exports))
+    changed = _transitions(kind, (which,), newest=newest)
     changed = _judged(kind, changed, case(cuts, value=changed.c.course_instance))
     flags = _flags(changed)
     by_export = (changed.c.course_instance, changed.c.until)
@@ -204,6 +209,10 @@ def _count(
         (run, until): dict(zip(map(str, Change), counts, strict=True))
         for run, until, *counts in connection.execute(query)
     }
+
+
+def _of_export(row: Row[Any]) -> ColumnElement[bool]:
+    return and_(_history.course_instance == row.course_instance, _history.until == row.exported_at)
 
 
 def _count_first(connection: Connection, export: Row[Any], passing_grade: float) -> dict[str, int]:
@@ -223,14 +232,20 @@ def _count_first(connection: Connection, export: Row[Any], passing_grade: float)
     return {"newly_enrolled": listed, "passed": passes, "certified": certificates}
 
 
-def _transitions(kind: str, conditions: Sequence[ColumnElement[bool]]) -> Subquery:
-    """What each learner's row was before an export (``was_...``) and after it (``now_...``)."""
+def _transitions(kind: str, conditions: Sequence[ColumnElement[bool]], *, newest: bool = False) -> Subquery:
+    """What each learner's row was before an export (``was_...``) and after it (``now_...``).
+
+    ``newest``: the conditions are of exports that count now, which nothing has followed.
+    """
     names = ("present", *VALUES[kind])
     order: dict[str, Any] = {
         "partition_by": (_history.course_instance, _history.learner_id),
         "order_by": _history.until,
     }
-    following = (func.lead(_history[name]).over(**order).label(f"next_{name}") for name in names)
+    following = (
+        (cast(null(), _history[name].type) if newest else func.lead(_history[name]).over(**order)).label(f"next_{name}")
+        for name in names
+    )
     was = (_history[name].label(f"was_{name}") for name in names)
     key = (_history.course_instance, _history.learner_id, _history.until)
     rows = select(*key, *was, *following).where(_history.kind == kind, *conditions).subquery()

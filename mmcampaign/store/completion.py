@@ -3,6 +3,7 @@
 Completions are rebuilt in the transaction that changed the rows they come from, for the learners it touched only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Insert,
     MetaData,
     Select,
     Table,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
     update,
 )
 
@@ -32,6 +35,7 @@ from mmcampaign.store.runs import of_courses
 from mmcampaign.store.tables import completions, course_instancedetails
 
 _details = course_instancedetails.c
+_ALONE = (_details.course, _details.learner_id, _details.status, _details.enrollment_track, _details.course_instance)
 _temporary = MetaData()
 _touched = Table("touched_learners", _temporary, Column("learner_id", BigInteger), prefixes=["TEMPORARY"])
 _fresh = Table(
@@ -124,8 +128,7 @@ def rebuild_completions(connection: Connection, course: str, rows: ColumnElement
     )
     _note(connection, and_(rows, seen_before))
     changes = _rebuild_noted(connection, course)
-    alone = (_details.course, _details.learner_id, _details.status, _details.enrollment_track, _details.course_instance)
-    changes += _copy(connection, select(*alone).where(rows, ~seen_before))
+    changes += _copy(connection, select(*_ALONE).where(rows, ~seen_before))
     _temporary.drop_all(connection, checkfirst=False)
     return changes
 
@@ -138,28 +141,35 @@ def rebuild_course(connection: Connection, course: str) -> None:
     _temporary.drop_all(connection, checkfirst=False)
 
 
-def add_completions(connection: Connection, staged: Table, course: str, course_instance: str) -> CompletionChanges:
-    """The completions of a run that has just got its first rows, those of ``staged_pairs``."""
-    of_course = select(completions.c.learner_id).where(completions.c.course == course).limit(1)
-    if connection.execute(of_course).first() is None:
-        of_run = literal(course).label("course"), literal(course_instance).label("course_instance")
-        row = staged.c
-        return _copy(connection, select(*of_run, row.student_id.label("learner_id"), row.status, row.enrollment_track))
-    rows = _details.course_instance == course_instance
-    note_learners(connection, rows)
-    return rebuild_completions(connection, course, rows)
+def first_completions(course: str, course_instances: Sequence[str]) -> Insert:
+    """The statement that adds all completions of a course that has none yet, from the rows of all its runs."""
+    alone = select(*_ALONE).where(_details.course_instance.in_(course_instances))
+    rows = _of_one_run(alone) if len(course_instances) == 1 else _best(course, true())
+    return _into_completions(rows)
 
 
 def _copy(connection: Connection, rows: Select[Any]) -> CompletionChanges:
     """Of learners who have one run of the course."""
-    run = rows.subquery().c
-    passed = case({status.value: passed_mark(status) for status in Status}, value=run.status)
-    counted = select(_count_if(passed == "Y"), _count_if(run.status == Status.CERTIFIED.value))
+    every = _of_one_run(rows)
+    run = every.order_by(None).subquery().c
+    counted = select(_count_if(run.passed == "Y"), _count_if(run.status == Status.CERTIFIED.value))
     newly_passed, newly_certified = connection.execute(counted).one()
-    columns = (run.course, run.learner_id, run.status, run.enrollment_track, passed, run.course_instance)
-    every = select(*columns).order_by(run.learner_id)
-    connection.execute(completions.insert().from_select([column.name for column in completions.columns], every))
+    connection.execute(_into_completions(every))
     return CompletionChanges(newly_passed=newly_passed, newly_certified=newly_certified)
+
+
+def _of_one_run(rows: Select[Any]) -> Select[Any]:
+    run = rows.subquery().c
+    columns = (run.course, run.learner_id, run.status, run.enrollment_track, _passed(run.status), run.course_instance)
+    return select(*columns).order_by(run.learner_id)
+
+
+def _passed(status: ColumnElement[str]) -> ColumnElement[str]:
+    return case({one.value: passed_mark(one) for one in Status}, value=status).label("passed")
+
+
+def _into_completions(rows: Select[Any]) -> Insert:
+    return completions.insert().inline().from_select([column.name for column in completions.columns], rows)
 
 
 def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
@@ -169,7 +179,10 @@ def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
 def _rebuild_noted(connection: Connection, course: str) -> CompletionChanges:
     if is_empty(connection, _touched):
         return CompletionChanges()
-    connection.execute(_fresh.insert().from_select([column.name for column in completions.columns], _best(course)))
+    noted = _details.learner_id.in_(select(_touched.c.learner_id))
+    connection.execute(
+        _fresh.insert().from_select([column.name for column in completions.columns], _best(course, noted))
+    )
     changes = CompletionChanges(
         newly_passed=_count_new(connection, _fresh.c.passed == "Y", completions.c.passed == "Y"),
         newly_certified=_count_new(
@@ -182,8 +195,8 @@ def _rebuild_noted(connection: Connection, course: str) -> CompletionChanges:
     return changes
 
 
-def _best(course: str) -> Select[Any]:
-    """One row a learner: ``completion.best_run`` as a query."""
+def _best(course: str, which: ColumnElement[bool]) -> Select[Any]:
+    """One row for each of these learners: ``completion.best_run`` as a query."""
     paid_last = case((_details.enrollment_track.in_(sorted(PAID_TRACKS)), 0), else_=1)
     order = (
         case({status.value: rank for status, rank in RANK.items()}, value=_details.status),
@@ -195,12 +208,10 @@ def _best(course: str) -> Select[Any]:
     runs = (
         select(_details.course, _details.learner_id, _details.status, _details.enrollment_track, place)
         .add_columns(_details.course_instance)
-        .where(of_courses([course]), _details.learner_id.in_(select(_touched.c.learner_id)))
+        .where(of_courses([course]), which)
         .subquery()
     )
-    passed = case({status.value: passed_mark(status) for status in Status}, value=runs.c.status)
-    columns = (runs.c.course, runs.c.learner_id, runs.c.status, runs.c.enrollment_track, passed, runs.c.course_instance)
-    return select(*columns).where(runs.c.place == 1).order_by(runs.c.learner_id)
+    return _of_one_run(select(runs).where(runs.c.place == 1))
 
 
 def _same_learner() -> ColumnElement[bool]:

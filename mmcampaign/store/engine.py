@@ -4,23 +4,28 @@ A ``Store`` hands out connections; ``read()`` sees one consistent state, ``write
 write lock at its start, so that what it read is still true when it commits.
 """
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, create_engine, event, inspect, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from mmcampaign.errors import ConfigError, UnavailableError
 from mmcampaign.resources import resource
 from mmcampaign.store import queue
-from mmcampaign.store.lookup import build_lookup, drop_lookup, has_learners, lacks_lookup
+from mmcampaign.store.tables import metadata
 
 LOCK_WAIT_SECONDS = 15.0
 PATIENT_SECONDS = 300.0  # for what must not be lost: the record of mail that has gone out
 # The page size holds for a new file only: tables that are filled out of order are written in fewer pieces.
-_PRAGMAS = ("page_size = 8192", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON")
+# FULL: what is committed outlives a power cut, or a claimed message could be sent a second time (decision 17).
+_VERSION = Table(
+    "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
+)  # as Alembic has it
+_PRAGMAS = ("page_size = 8192", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 
 class Store:
@@ -63,13 +68,17 @@ def explained(store: Store) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise _trouble(error, store) from error
+        reason = str(error.orig)
+        if store.dialect == "sqlite" and ("no such" in reason or isinstance(error, InterfaceError)):
+            raise
+        raise trouble(store, reason) from error
 
 
-def _trouble(error: DBAPIError, store: Store) -> Exception:
-    reason = str(error.orig).strip().splitlines()[0]
+def trouble(store: Store, reason: str, *, unchanged: str = "") -> UnavailableError:
+    """What the database says of itself, as a sentence; ``unchanged`` where more than the last step is undone."""
+    reason = reason.strip().splitlines()[0]
     where = str(store.path) if store.path else store.engine.url.render_as_string(hide_password=True)
-    unchanged = "The unfinished step was rolled back; everything before it is kept."
+    unchanged = unchanged or "The unfinished step was rolled back; everything before it is kept."
     if "locked" in reason or "busy" in reason:
         todo = "Another mmcampaign or a database browser holds it: close that, then run the same command again."
         return UnavailableError(f"The database {where} is locked by another program.", unchanged=unchanged, todo=todo)
@@ -81,8 +90,6 @@ def _trouble(error: DBAPIError, store: Store) -> Exception:
         return UnavailableError(
             f"The database {where} cannot be written to.", unchanged=unchanged, todo="Check the file's permissions."
         )
-    if store.dialect == "sqlite" and ("no such" in reason or isinstance(error, InterfaceError)):
-        return error
     return UnavailableError(
         f"The database {where} does not answer: {reason}.", unchanged=unchanged, todo="Check it, then run it again."
     )
@@ -98,43 +105,50 @@ def open_store(url: str) -> Store:
     try:
         if store.path is not None and (not store.path.exists() or store.path.stat().st_size == 0):
             store.path.parent.mkdir(parents=True, exist_ok=True)
-            upgrade(store)
+            _create(store)
         else:
             require_current(store)
-            complete_lookup(store)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def complete_lookup(store: Store) -> None:
-    """Build what a first load that was killed has left out (``lookup.py``); while one is under way, it will do so."""
-    if store.dialect != "sqlite":
-        return
-    with store.read() as connection:
-        complete = not lacks_lookup(connection)
-    if not complete:
-        with suppress(UnavailableError), store.write(wait=0) as connection:
-            build_lookup(connection)
+def _create(store: Store) -> None:
+    """The newest schema at once: Alembic needs a quarter of a second for the same, which a test holds equal."""
+    with store.write() as connection:
+        if inspect(connection).has_table(_VERSION.name):
+            return  # another process was quicker
+        metadata.create_all(connection, checkfirst=False)
+        _VERSION.create(connection)
+        connection.execute(_VERSION.insert().values(version_num=head_revision()))
 
 
 @contextmanager
-def without_lookup(store: Store) -> Iterator[None]:
-    """A load of learners; if there are none yet, the indexes of them are built after it."""
-    with store.read() as connection:
-        fill = store.dialect == "sqlite" and not has_learners(connection)
-    if not fill:
-        yield
-        return
-    with store.write() as connection:
-        drop_lookup(connection)
+def alone(store: Store) -> Iterator[bool]:
+    """SQLite: keep this process from opening the database meanwhile, and give it a rollback journal.
+
+    False, and nothing is done, where it is open elsewhere. The next connection that is opened goes back to the
+    write-ahead log.
+    """
+    store.engine.dispose()
+    with closing(sqlite3.connect(str(store.path), timeout=0)) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode = DELETE")  # refused while anybody else is connected
+        except sqlite3.OperationalError:
+            yield False
+            return
+    event.listen(store.engine, "do_connect", _refuse)
     try:
-        yield
+        yield True
     finally:
-        with store.write() as connection:
-            connection.exec_driver_sql("PRAGMA cache_size = -16384")  # the sorter takes as much again
-            build_lookup(connection)
+        event.remove(store.engine, "do_connect", _refuse)
+
+
+def _refuse(*_: object) -> None:
+    raise UnavailableError(
+        "The database is being filled for the first time.", unchanged="Nothing was changed.", todo="Wait for its end."
+    )
 
 
 def connect(url: str) -> Store:
@@ -161,7 +175,7 @@ def connect(url: str) -> Store:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
+    for pragma in (f"busy_timeout = {int(LOCK_WAIT_SECONDS * 1000)}", *_PRAGMAS):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

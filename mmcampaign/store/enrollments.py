@@ -29,7 +29,6 @@ from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.model import Status
 from mmcampaign.store.completion import audit_passed_in_sql, status_in_sql
 from mmcampaign.store.dialect import insert_into
-from mmcampaign.store.staging import staged_pairs
 from mmcampaign.store.tables import course_instancedetails
 
 _details = course_instancedetails.c
@@ -104,17 +103,6 @@ def _of_grades(staged: Table, run: Run) -> dict[str, Any]:
         ),
         "import_id": literal(run.import_id),
     }
-
-
-def add_first_pair(connection: Connection, run: Run, profile_import_id: int) -> None:
-    """The rows of ``staged_pairs`` for a run that has none yet; ``run.import_id`` is the grade report's."""
-    pair = staged_pairs.c
-    columns: dict[str, Any] = {
-        name: pair[name] for name in (*_GRADE_COLUMNS, "profile_track", "audit_passed", "status")
-    }
-    columns["import_id"] = case((pair.graded, literal(run.import_id)))
-    columns["profile_import_id"] = case((pair.enrolled, literal(profile_import_id)))
-    connection.execute(_insert(connection, staged_pairs, run, columns))
 
 
 def replace_profiles(connection: Connection, staged: Table, run: Run) -> RunChanges:

@@ -101,8 +101,9 @@ def merge_export(export: Export) -> Merged:
             require_small_loss(connection, staging.table, entry, current, export.loss)
             record_history(connection, staging.table, entry)
         import_id = log_import(connection, entry)
-        changes = Changes(new_learners=merge_learners(connection, staging.table, entry.stamp))
-        if entry.status is FileStatus.SUPERSEDED:
+        is_old = entry.status is FileStatus.SUPERSEDED
+        changes = Changes(new_learners=merge_learners(connection, staging.table, entry.stamp, is_old=is_old))
+        if is_old:
             return entry, changes
         if current is not None:
             mark_superseded(connection, current.id)

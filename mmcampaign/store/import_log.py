@@ -13,7 +13,7 @@ from mmcampaign.model import FileStatus
 from mmcampaign.store.tables import imports, rejected_rows
 
 REASON_SUPERSEDED = "A newer export of this run counts; names and addresses were looked at."
-READ = [FileStatus.LOADED.value, FileStatus.SUPERSEDED.value]
+READ = (FileStatus.LOADED.value, FileStatus.SUPERSEDED.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,7 @@ def log_import(connection: Connection, entry: ImportEntry) -> int:
 
     Nothing is written when the log says so already, or knows the file as the one that was read.
     """
-    values = {name: getattr(entry, name) for name in set(imports.columns.keys()) - {"id", "warnings", "audit_hidden"}}
-    values |= {"warnings": json.dumps(entry.warnings, ensure_ascii=False), "audit_hidden": False}
+    values = {**row_of(entry), "audit_hidden": False}
     before = _find_same_file(connection, entry)
     if before is not None and _says_so(before, values):
         return int(before.id)
@@ -106,6 +105,12 @@ def log_import(connection: Connection, entry: ImportEntry) -> int:
         connection.execute(update(imports).where(imports.c.id == import_id).values(values))
     _log_rejected(connection, import_id, entry.rejected_rows)
     return import_id
+
+
+def row_of(entry: ImportEntry) -> dict[str, Any]:
+    """The columns of ``imports`` that an entry says."""
+    named = (name for name in imports.columns.keys() if name not in ("id", "warnings", "audit_hidden"))  # noqa: SIM118
+    return {name: getattr(entry, name) for name in named} | {"warnings": json.dumps(entry.warnings, ensure_ascii=False)}
 
 
 def _says_so(before: Row[Any], values: dict[str, Any]) -> bool:
@@ -121,8 +126,12 @@ def _find_same_file(connection: Connection, entry: ImportEntry) -> Row[Any] | No
 
 def _log_rejected(connection: Connection, import_id: int, rows: Sequence[tuple[int, str, str]]) -> None:
     if rows:
-        values = [{"import_id": import_id, "line": line, "reason": why, "raw": raw} for line, why, raw in rows]
-        connection.execute(insert(rejected_rows), values)
+        connection.execute(insert(rejected_rows), rows_of_rejected(import_id, rows))
+
+
+def rows_of_rejected(import_id: int, rows: Sequence[tuple[int, str, str]]) -> list[dict[str, Any]]:
+    """The rows of ``rejected_rows`` for those of an entry."""
+    return [{"import_id": import_id, "line": line, "reason": why, "raw": raw} for line, why, raw in rows]
 
 
 def add_warning(connection: Connection, import_id: int, warning: str) -> None:

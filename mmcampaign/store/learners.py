@@ -30,7 +30,6 @@ from sqlalchemy import (
 )
 
 from mmcampaign.store.dialect import insert_into, is_empty
-from mmcampaign.store.staging import staged_grades, staged_pairs, staged_profiles
 from mmcampaign.store.tables import RowId, UtcDateTime, learners
 
 RETIRED_NAME = "retired__user_"
@@ -45,66 +44,54 @@ _outdated = Table(
 )
 
 
-def merge_learners(connection: Connection, staged: Table, exported_at: datetime) -> int:
+def merge_learners(connection: Connection, staged: Table, exported_at: datetime, *, is_old: bool = False) -> int:
     """Bring the facts of the staged rows into ``learners``; returns how many learners are new.
+
+    ``is_old`` says that a newer export of the same run was read before, which changes nothing but the time it takes.
 
     User name and address are the newest export's (edX case E33). A retired user name is final: it outranks every other,
     older or newer, and wipes name and country for good (E42). A retired address alone is a pending deletion and counts
     by its date, so that a cancelled deletion brings the address back (E41).
     """
-    new = _count_new(connection, staged)
-    _merge(connection, select(*_labelled(_facts(staged, exported_at))).subquery("facts"))
-    return new
+    facts = select(*_labelled(_facts(staged, exported_at)))
+    if is_old:  # most learners were seen since: they need one look, not one for each step of the merge
+        _outdated.create(connection)
+        may_change = select(staged.c.student_id).where(~_was_seen_since(staged, exported_at))
+        connection.execute(_outdated.insert().from_select(["student_id"], may_change))
+        facts = facts.where(staged.c.student_id.in_(select(_outdated.c.student_id)))
+        new = 0 if is_empty(connection, _outdated) else _merge(connection, facts.subquery("facts"))
+        _outdated.drop(connection)
+        return new
+    return _merge(connection, facts.subquery("facts"))
 
 
-def merge_learners_of_pair(connection: Connection, graded_at: datetime, enrolled_at: datetime) -> int:
-    """The same for ``staged_pairs``, whose two stamps differ: new learners are added, the few others merged.
-
-    Rows with a retired user name stand in ``staged_grades`` and ``staged_profiles`` too, and are merged from there.
-    """
-    pair = staged_pairs.c
-    facts = select(*_labelled(_facts_of_pair(graded_at, enrolled_at))).where(~pair.retired)
-    _outdated.create(connection)
-    is_newer = and_(_old["seen_at"] > max(graded_at, enrolled_at), _old["profile_seen_at"] > enrolled_at)
-    same = _old["student_id"] == pair.student_id
-    may_change = exists(select(_old["student_id"]).where(same, ~func.coalesce(is_newer, False)))
-    connection.execute(_outdated.insert().from_select(["student_id"], select(pair.student_id).where(may_change)))
-    if not is_empty(connection, _outdated):
-        outdated = pair.student_id.in_(select(_outdated.c.student_id))
-        _merge(connection, facts.where(outdated).subquery("facts"))
-    _outdated.drop(connection)
-    rows = facts.order_by(pair.student_id)
-    insert = insert_into(connection, learners).from_select([*learners.columns.keys()], rows)
-    new = int(connection.execute(insert.on_conflict_do_nothing(index_elements=["student_id"])).rowcount)
-    for staged, stamp in ((staged_grades, graded_at), (staged_profiles, enrolled_at)):
-        if not is_empty(connection, staged):
-            new += merge_learners(connection, staged, stamp)
-    return new
+def _was_seen_since(staged: Table, exported_at: datetime) -> ColumnElement[bool]:
+    """Whether a staged row is of a learner of whom all is known from newer exports; a retired one always counts."""
+    stamp = literal(exported_at, UtcDateTime())
+    seen = [_old["student_id"] == staged.c.student_id, _old["seen_at"] > stamp]
+    if "name" in staged.c:
+        seen.append(_old["profile_seen_at"] > stamp)
+    return and_(~_is_retired(staged), exists(select(_old["student_id"]).where(*seen)))
 
 
-def _facts_of_pair(graded_at: datetime, enrolled_at: datetime) -> Row:
-    pair = staged_pairs.c
-    graded, enrolled = literal(graded_at, UtcDateTime()), literal(enrolled_at, UtcDateTime())
-    return {
-        **{name: pair[name] for name in ("student_id", *_IDENTITY, "name", "country")},
-        "retired_at": null(),
-        "seen_at": case((pair.of_profile, enrolled), else_=graded),
-        "profile_seen_at": case((pair.enrolled, enrolled)),
-    }
+def _is_retired(staged: Table) -> ColumnElement[bool]:
+    return func.substr(staged.c.username, 1, len(RETIRED_NAME)) == RETIRED_NAME
 
 
-def _count_new(connection: Connection, staged: Table) -> int:
-    is_known = select(learners.c.student_id).where(learners.c.student_id == staged.c.student_id).exists()
-    counted = select(func.count()).select_from(staged).where(~is_known)
+def _count_new(connection: Connection, facts: Subquery) -> int:
+    is_known = select(learners.c.student_id).where(learners.c.student_id == facts.c.student_id).exists()
+    counted = select(func.count()).select_from(facts).where(~is_known)
     return int(connection.execute(counted).scalar_one())
 
 
-def _merge(connection: Connection, facts: Subquery) -> None:
+def _merge(connection: Connection, facts: Subquery) -> int:
+    new = _count_new(connection, facts)
     if not is_empty(connection, learners):
         connection.execute(_rename(facts))
     insert = insert_into(connection, learners)
     rows = select(facts).where(true()).order_by(facts.c.student_id)  # SQLite wants the WHERE
     connection.execute(_keep_highest(insert.from_select(facts.c.keys(), rows)))
+    return new
 
 
 def count_shared_addresses(connection: Connection) -> int:
@@ -117,7 +104,7 @@ def count_shared_addresses(connection: Connection) -> int:
 def _facts(staged: Table, exported_at: datetime) -> Row:
     """What a staged row says, by column of ``learners``."""
     stamp = literal(exported_at, UtcDateTime())
-    retired = func.substr(staged.c.username, 1, len(RETIRED_NAME)) == RETIRED_NAME
+    retired = _is_retired(staged)
     of_profile = "name" in staged.c
     return {
         "student_id": staged.c.student_id,

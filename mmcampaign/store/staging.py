@@ -2,8 +2,8 @@
 
 On SQLite the rows go through ADBC into a scratch file that is attached to the connection; on PostgreSQL through COPY
 into a temporary table. Either way they are called ``staged_grades`` or ``staged_profiles``, and nothing of the database
-itself has changed until ``merge()``. Some megabytes of rows stay in memory until they must be loaded, so that both
-reports of a run can be joined before (``pairs.py``).
+itself has changed until ``merge()``. Some megabytes of rows stay in memory until they must be loaded, so that the first
+load can join both reports of a run (``first_load.py``).
 """
 
 import io
@@ -14,15 +14,15 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import adbc_driver_manager
-import adbc_driver_sqlite
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, Connection, Double, MetaData, Table, Text, text
 
 from mmcampaign.errors import InputError, UnavailableError
+from mmcampaign.store.bulk import Bulk, BulkError
+from mmcampaign.store.bulk_rows import into, places
 from mmcampaign.store.engine import Store, explained
 
 Learners = npt.NDArray[np.int64]
@@ -47,16 +47,11 @@ def _staged(name: str, columns: tuple[tuple[str, Any], ...]) -> Table:
 
 staged_profiles = _staged("staged_profiles", _PROFILE)
 staged_grades = _staged("staged_grades", _GRADES)
-# A learner of either report of a run, or of both, with the values of both; see pairs.py.
-_PAIR = ("graded", "enrolled", "of_profile", "retired", "audit_passed")
-staged_pairs = _staged("staged_pairs", (*_PROFILE, *_GRADES, ("status", Text), *((name, Boolean) for name in _PAIR)))
 
 KEPT_BYTES = 64 << 20  # of a file's rows in memory, before they go to the scratch file
 # For the connection that merges. With SQLite's usual 2 MB of pages, and a log copied back after every 4 MB, the pages
 # of large tables would be read and written many times over in each file: 112 MB of pages, 100 MB of log.
 _MERGING = ("cache_size = -114688", "wal_autocheckpoint = 12500")
-_INTO = adbc_driver_manager.StatementOptions
-_APPEND = {_INTO.INGEST_MODE.value: adbc_driver_manager.INGEST_OPTION_MODE_APPEND}
 _SCRATCH = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16384")  # nobody misses it after a crash
 
 
@@ -75,7 +70,6 @@ class Staging:
         self._waiting: list[pa.Table] = []
         self._bytes = 0
         self._loaded = False
-        self._in_order = True
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -110,8 +104,7 @@ class Staging:
         """After the last row. Raises InputError when a learner stands in the file twice (edX case E21)."""
         learners = np.concatenate(self._learners)
         self._learners.clear()
-        self._in_order = bool((learners[1:] > learners[:-1]).all())
-        if self._in_order:
+        if (learners[1:] > learners[:-1]).all():
             return
         known, rows = np.unique(learners, return_counts=True)
         if len(twice := known[rows > 1]):
@@ -126,10 +119,10 @@ class Staging:
         return not self._loaded
 
     def take(self) -> pa.Table:
-        """All rows by learner, out of memory; nothing is staged any more. After ``seal``, if ``is_in_memory``."""
-        rows = pa.concat_tables(self._waiting).combine_chunks()
+        """All rows, out of memory; nothing is staged any more. After ``seal``, if ``is_in_memory``."""
+        rows = pa.concat_tables(self._waiting)
         self._waiting.clear()
-        return rows if self._in_order else rows.sort_by("student_id")
+        return rows
 
     def load(self) -> None:
         """Bring what is still in memory to where it is merged from; ``merge`` does so where nobody has before."""
@@ -163,43 +156,27 @@ class _ScratchFile(Staging):
     def __init__(self, store: Store, table: Table, folder: Path) -> None:
         super().__init__(store, table)
         self.path = folder / f"{uuid.uuid4().hex}.db"
-        self._loading = self._open.enter_context(ExitStack())
-        self._bulk: Any = None
-
-    def _opened(self) -> None:
-        self._open.callback(self.path.unlink, missing_ok=True)
-        # ADBC's plain interface: its DB-API one loads pandas, which costs half a second and is not needed.
-        database = self._loading.enter_context(closing(adbc_driver_sqlite.connect(str(self.path))))
-        self._bulk = self._loading.enter_context(closing(adbc_driver_manager.AdbcConnection(database)))
-        for setting in _SCRATCH:
-            self._run(f"PRAGMA {setting}")
-
-    def _run(self, query: str) -> None:
-        with closing(adbc_driver_manager.AdbcStatement(self._bulk)) as statement:
-            statement.set_sql_query(query)
-            statement.execute_update()
+        self._bulk: Bulk | None = None
 
     def _load(self, rows: pa.Table) -> None:
-        self._fill(self.table, rows)
-
-    def _fill(self, table: Table, rows: pa.Table) -> None:
-        with _writable():
+        with writable():
             if self._bulk is None:
-                self._opened()
-            _, *others = table.columns
-            columns = ", ".join(f"{column.name} {column.type}" for column in others)
-            # A learner twice does not fit here; the second is dropped, and seal() refuses the file.
-            key = "student_id INTEGER PRIMARY KEY ON CONFLICT IGNORE"
-            self._run(f"CREATE TABLE IF NOT EXISTS {table.name} ({key}, {columns})")
-            with closing(adbc_driver_manager.AdbcStatement(self._bulk)) as statement:
-                statement.set_options(**{_INTO.INGEST_TARGET_TABLE.value: table.name, **_APPEND})
-                statement.bind_stream(rows)
-                statement.execute_update()
+                self._open.callback(self.path.unlink, missing_ok=True)
+                self._bulk = self._open.enter_context(closing(Bulk(self.path, _SCRATCH)))
+                _, *others = self.table.columns
+                columns = ", ".join(f"{column.name} {column.type}" for column in others)
+                # A learner twice does not fit here; the second is dropped, and seal() refuses the file.
+                key = "student_id INTEGER PRIMARY KEY ON CONFLICT IGNORE"
+                self._bulk.run(f"CREATE TABLE {self.table.name} ({key}, {columns})")
+            self._bulk.run("BEGIN")
+            self._bulk.run(into(self.table, places(rows.column_names)), rows)
+            self._bulk.run("COMMIT")
 
     def load(self) -> None:
         super().load()
-        with _writable():
-            self._loading.close()
+        if self._bulk is not None:
+            with writable():
+                self._bulk.close()
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -212,20 +189,6 @@ class _ScratchFile(Staging):
             raw.execute("ATTACH DATABASE ? AS staging", (str(self.path),))
             stack.callback(raw.execute, "DETACH DATABASE staging")
             yield connection
-
-
-class JoinedReports(_ScratchFile):
-    """SQLite: the rows of ``staged_pairs`` in one scratch file, and of the other tables those that need more care."""
-
-    def __init__(self, store: Store, tables: dict[Table, pa.Table], folder: Path) -> None:
-        super().__init__(store, staged_pairs, folder)
-        try:
-            for table in list(tables):
-                self._fill(table, tables.pop(table).select(table.columns.keys()))
-            self.load()
-        except BaseException:
-            self.close()
-            raise
 
 
 class _TemporaryTable(Staging):
@@ -273,13 +236,25 @@ def open_staging(store: Store, table: Table, columns: pa.Schema, folder: Path) -
     return staging
 
 
+def staged_rows(table: Table) -> pa.Table:
+    """The rows of a report that has none."""
+    return pa.schema([(column.name, _arrow_type(column)) for column in table.columns]).empty_table()
+
+
+def _arrow_type(column: Column[Any]) -> pa.DataType:
+    if isinstance(column.type, BigInteger):
+        return pa.int64()
+    return pa.float64() if isinstance(column.type, Double) else pa.string()
+
+
 @contextmanager
-def _writable() -> Iterator[None]:
+def writable(unchanged: str = "The file being read was not ingested; those reported before it were.") -> Iterator[None]:
+    """Turn the trouble of a scratch file into a sentence."""
     try:
         yield
-    except (OSError, adbc_driver_manager.Error) as error:
+    except (OSError, BulkError) as error:
         raise UnavailableError(
             f"The scratch file in {tempfile.gettempdir()} cannot be written: {error}.",
-            unchanged="The file being read was not ingested; those before it were.",
+            unchanged=unchanged,
             todo="Free some space there, or set TMPDIR to another folder, then run the same command again.",
         ) from error

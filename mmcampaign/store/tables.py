@@ -68,8 +68,7 @@ learners = Table(
     Column("retired_at", UtcDateTime),  # export stamp of the file that showed the retired user name; final (E42)
     Column("seen_at", UtcDateTime, nullable=False),  # export stamp behind username and email (E33)
     Column("profile_seen_at", UtcDateTime),  # export stamp behind name and country
-    Index(None, "email_key"),
-    Index(None, "username"),
+    Index(None, "email_key"),  # by user name all are looked through, which few questions need
 )
 
 # The configured courses as SQL sees them; written from config.toml whenever that changes.

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from mmcampaign.app import open_app
+from mmcampaign.sending_run import batches
 from tests.acceptance.crew import start_worker
 from tests.acceptance.kill_cases import Case, Doomed, Moment, Process
 from tests.acceptance.postgres import Mortal
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import mmcampaign.merge
 from mmcampaign.app import open_app
+from mmcampaign.sending_run import batches
 from mmcampaign.errors import MmcampaignError
 from mmcampaign.sending import SendRequest, send
 from mmcampaign.store import outbox
@@ -280,6 +282,6 @@ def most_in_hand(cli: Cli) -> int:
     """How many messages one process may have claimed: a batch on the wire and one that waits for it."""
     app = open_app(cli.folder / "config.toml", cli.environment(), cwd=cli.folder)
     try:
-        return min(2 * app.backend().batch_size, app.settings.mail.claim_batch)
+        return batches(app, app.backend()).in_hand
     finally:
         app.store.close()

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from mmcampaign.addresses import address_problem
-from mmcampaign.store import campaigns, history
+from mmcampaign.store import campaigns, history, outbox
 from mmcampaign.store.candidates import Lens, candidates_by_id, find_learner, read_candidates
 from mmcampaign.store.dialect import one_of
 from mmcampaign.store.engine import Store
 from mmcampaign.store.history import HistoryFilter
 from mmcampaign.store.tables import learners
 from tests.builders import make_candidate, make_learner, make_program
-from tests.ledgers import make
+from tests.ledgers import claimer, make
 from tests.worlds import fill, on_sqlite
 
 LENS = Lens(zone=UTC, check_address=address_problem)
@@ -61,10 +61,11 @@ def plans(store: Store, query: Query) -> list[str]:
     [
         pytest.param(lambda c: list(read_candidates(c, make_program(), LENS)), id="candidates of a program"),
         pytest.param(lambda c: list(candidates_by_id(c, make_program(), [1], LENS)), id="candidates by id"),
-        pytest.param(lambda c: find_learner(c, "nobody"), id="a learner by name"),
-        pytest.param(lambda c: list(history.read_history(c, HistoryFilter(learner="7"))), id="history of a learner"),
+        pytest.param(lambda c: find_learner(c, "1"), id="a learner by id"),
         pytest.param(lambda c: list(history.read_history(c, HistoryFilter(campaign=1))), id="history of a campaign"),
         pytest.param(lambda c: history.stored_message(c, "nothing"), id="one message"),
+        pytest.param(lambda c: outbox.claim(c, 1, claimer(), size=5), id="a claim of one shape"),
+        pytest.param(lambda c: outbox.claim(c, 1, claimer(), size=5, after=1), id="a claim of any shape"),
         pytest.param(campaigns.list_campaigns, id="the ledgers"),
         pytest.param(lambda c: campaigns.count_exclusions(c, 1), id="the reasons of a campaign"),
     ],
@@ -77,6 +78,22 @@ def test_no_large_table_is_read_whole(store: Store, query: Query):
     assert not [step for step in steps if re.match(rf"SCAN ({'|'.join(LARGE)})\b", step)]
     # Found by its primary key alone: the other keys slow the ingest down and may go.
     assert not [step for step in steps if "ix_course_instancedetails" in step]
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param(lambda c: find_learner(c, "nobody"), id="a learner by name"),
+        pytest.param(lambda c: list(history.read_history(c, HistoryFilter(learner="7"))), id="history of a learner"),
+    ],
+)
+def test_a_user_name_is_looked_for_among_all_learners_and_nowhere_else(store: Store, query: Query):
+    """An index of them would cost every first load more than these questions take."""
+    fill(store, [make_candidate(learner=make_learner(7, email="seven@mail.example"))])
+    make(store)
+    steps = plans(store, query)
+    assert {step for step in steps if re.match(rf"SCAN ({'|'.join(LARGE)})\b", step)} == {"SCAN learners"}
 
 
 @pytest.mark.parametrize(

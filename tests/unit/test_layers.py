@@ -69,6 +69,7 @@ USE_CASES = {
     "planning",
     "campaigns",
     "sending",
+    "sending_run",
     "settling",
     "handover",
     "watch",

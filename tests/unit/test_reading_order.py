@@ -15,17 +15,22 @@ LATER_RUN = "Org_ONE_2T2019_grade_report_2019-09-01-0000.csv"
 NOTES = "notes.txt"
 
 
-def order(*names: str) -> list[tuple[str, ...]]:
+OTHER_COURSE = "Org_TWO_1T2019_grade_report_2019-08-01-0000.csv"
+
+
+def order(*names: str) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The runs' newest reports, and the other files."""
     files = [Found(path=Path(name), shown=Path(name)) for name in names]
-    units = in_turn(files, lambda path: parse_name(path.name, ["Org_ONE"]))
-    return [tuple(found.path.name for found in unit) for unit in units]
+    runs, others = in_turn(files, lambda path: parse_name(path.name, ["Org_ONE", "Org_TWO"]))
+    return [tuple(found.path.name for found in run) for run in runs], [found.path.name for found in others]
 
 
-def test_the_newest_of_both_kinds_are_a_pair_and_older_ones_and_copies_follow():
+def test_the_newest_of_both_kinds_come_first_and_older_ones_and_copies_follow():
     names = [COPY, NEW_GRADES, NEW_PROFILE, OLD_GRADES, OLD_PROFILE]
-    expected = [(NEW_GRADES, NEW_PROFILE), (COPY,), (OLD_GRADES,), (OLD_PROFILE,)]
+    expected = [(NEW_GRADES, NEW_PROFILE)], [COPY, OLD_GRADES, OLD_PROFILE]
     assert order(*names) == order(*reversed(names)) == expected
 
 
-def test_the_run_with_the_newest_export_comes_first_and_what_has_no_run_last():
-    assert order(NOTES, NEW_GRADES, LATER_RUN) == [(LATER_RUN,), (NEW_GRADES,), (NOTES,)]
+def test_the_course_with_the_newest_export_comes_first_with_all_of_its_runs():
+    runs = [(LATER_RUN,), (NEW_GRADES, NEW_PROFILE), (OTHER_COURSE,)]
+    assert order(OTHER_COURSE, NOTES, NEW_PROFILE, NEW_GRADES, LATER_RUN) == (runs, [NOTES])

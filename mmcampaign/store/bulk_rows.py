@@ -1,0 +1,47 @@
+"""Between SQLAlchemy's tables and what ``bulk.py`` takes: statements as SQL text, values as Arrow rows."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Boolean, Column, Executable, Insert, Integer, Table, literal_column
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import ExecutableDDLElement
+
+from mmcampaign.store.tables import UtcDateTime
+
+_DIALECT = sqlite.dialect()
+
+
+def as_sql(statement: Executable | ExecutableDDLElement) -> str:
+    """The statement for SQLite, its values within it."""
+    return str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))  # type: ignore[union-attr]
+
+
+def places(names: Sequence[str]) -> dict[str, Any]:
+    """Expressions for the columns of the rows that a statement is run for."""
+    return {name: literal_column(f"?{number}") for number, name in enumerate(names, start=1)}
+
+
+def into(table: Table, values: Mapping[str, Any], *, replace: bool = False) -> str:
+    """INSERT of expressions by column; ``replace``: in place of the row with the same key."""
+    insert: Insert = table.insert().inline().values(dict(values))
+    return as_sql(insert.prefix_with("OR REPLACE") if replace else insert)
+
+
+def as_rows(table: Table, values: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Values by column of ``table``, as SQLite keeps them; all rows name the same columns."""
+    return pa.table({name: _stored(table.c[name], [row[name] for row in values]) for name in values[0]})
+
+
+def _stored(column: Column[Any], values: list[Any]) -> pa.Array:
+    kind = column.type.dialect_impl(_DIALECT)
+    process = kind.bind_processor(_DIALECT)
+    stored = [value if process is None or value is None else process(value) for value in values]
+    return pa.array(stored, pa.int64() if isinstance(kind, Integer | Boolean) else pa.string())
+
+
+def stamps_as_text(stamps: Sequence[datetime]) -> pa.Array:
+    """Times as SQLite keeps them."""
+    return _stored(Column("stamp", UtcDateTime()), list(stamps))
