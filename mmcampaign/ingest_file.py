@@ -53,12 +53,13 @@ NO_STAMP = "When it was exported is not known, and the newest export of a run co
 class Found:
     """A file to look at. ``shown`` is how people know it: for a file out of an archive, archive and name.
 
-    ``refused`` says why an archive was not opened.
+    ``refused`` says why an archive was not opened. ``again``: by its name a file that comes before is the same export.
     """
 
     path: Path
     shown: Path
     refused: InputError | None = None
+    again: bool = False
 
 
 Outcome = tuple[ImportEntry, Changes]
@@ -84,8 +85,8 @@ class Reading:
     """How the files of one ``ingest`` are read; ``scratch`` is a folder for their rows.
 
     ``at_once`` is set while nothing read before waits to be written; ``is_first`` when nothing was in the database as
-    the ingest began; a first load keeps the database to itself. ``under_way`` are the exports that may wait.
-    ``seen`` are files of earlier ingests by path, ``newly_seen`` those to be remembered of this one.
+    the ingest began; a first load keeps the database to itself. ``seen`` are files of earlier ingests by path,
+    ``newly_seen`` those to be remembered of this one.
     """
 
     store: Store
@@ -96,7 +97,6 @@ class Reading:
     scratch: Path
     at_once: bool = False
     is_first: bool = False
-    under_way: set[tuple[Any, ...]] = field(default_factory=set)
     seen: Mapping[str, SeenFile] = field(default_factory=dict)
     newly_seen: dict[Path, SeenFile] = field(default_factory=dict)
     insist: bool = False
@@ -115,8 +115,8 @@ class Reading:
     def read(self, found: Found) -> Ready:
         """Look at a file and read its rows, if it has any we need."""
         name = self.parse(found.path)
-        if name.mends and not self.at_once:
-            return self.later(found)  # the export it mends must have been written
+        if (name.mends or found.again) and not self.at_once:
+            return self.later(found)  # what became of the export that it mends, or is a copy of, must be known
         if found.refused:
             name = ExportName(kind="archive", refused=f"{found.refused.what} {found.refused.todo}".strip())
         entry, course = self._entry(found.path, name)
@@ -200,10 +200,6 @@ class Reading:
         twin = self._find_read(entry)
         if twin is not None:
             return self._logged(as_duplicate(entry, twin))
-        same = (entry.sha256, entry.kind, entry.course_instance, entry.exported_at)
-        if same in self.under_way and not self.at_once:
-            return self.later(found)  # its twin may be read or refused
-        self.under_way.add(same)
         return self._read_rows(file, found, entry, course)
 
     def _find_read(self, entry: ImportEntry) -> Any:

@@ -1,7 +1,7 @@
-"""Work done in one other thread, a little ahead of whoever needs the results.
+"""Work done in other threads, a little ahead of whoever needs the results.
 
-Reading files and writing to the database keep one processor each; Arrow, NumPy and both databases let go of Python's
-lock while they work.
+Arrow, NumPy and both databases let go of Python's lock while they work. Reading takes longer than writing, so that two
+threads read.
 """
 
 from collections import deque
@@ -11,6 +11,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+THREADS = 2
 
 
 def read_ahead(
@@ -27,7 +29,7 @@ def read_ahead(
     give up, and what waits is discarded.
     """
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="reading") as pool:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="reading") as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))

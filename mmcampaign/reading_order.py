@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from mmcampaign.edx_csv import GRADES, PROFILE, ExportName
@@ -21,12 +23,13 @@ def in_turn(files: Iterable[Found], parse: Callable[[Path], ExportName]) -> tupl
     for found in files:
         name = parse(found.path)
         courses[bool(name.mends), name.prefix].append((name, found))
-    runs, others = [], []
+    runs: list[tuple[Found, ...]] = []
+    others: list[Found] = []
     for course in sorted(courses, key=lambda course: (course[0], min(map(_age, courses[course])), course[1])):
         for files_of_run in _by_run(courses[course]):
             newest = _newest(files_of_run)
             runs.append(newest)
-            others += [found for _, found in files_of_run if found not in newest]
+            others += _others(files_of_run, newest)
     return [run for run in runs if run], others
 
 
@@ -41,6 +44,19 @@ def _by_run(files: list[Named]) -> Iterator[list[Named]]:
 def _newest(files: list[Named]) -> tuple[Found, ...]:
     kinds = {name.kind: found for name, found in reversed(files) if name.kind in (GRADES, PROFILE) and not name.mends}
     return tuple(kinds[kind] for kind in (GRADES, PROFILE) if kind in kinds)
+
+
+def _others(files: list[Named], newest: tuple[Found, ...]) -> Iterator[Found]:
+    """With a mark on each that is by its name an export that comes before."""
+    known = {_export(name) for name, found in files if found in newest}
+    for name, found in files:
+        if found not in newest:
+            yield replace(found, again=_export(name) in known)
+            known.add(_export(name))
+
+
+def _export(name: ExportName) -> tuple[str, datetime | None]:
+    return name.kind, name.exported_at
 
 
 def _age(file: Named) -> float:

@@ -406,14 +406,14 @@ def test_nothing_to_read(store: Store, folder: Folder, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(store: Store, folder: Folder) -> None:
-    first, second = (folder.grades("2019-01-01-0000", graded(1), run=run) for run in ("1T2018", "1T2019"))
+    runs = [folder.grades("2019-01-01-0000", graded(1), run=run) for run in ("1T2018", "1T2019", "2T2019")]
 
     def take_away(_: int) -> None:
-        second.unlink(missing_ok=True)
+        runs[2].unlink(missing_ok=True)  # two at a time are read
 
-    files = read(store, first, second, on_rows=take_away).files
-    assert [file.status for file in files] == ["loaded", "refused"]
-    assert files[1].reason == "The file cannot be read: No such file or directory."
+    files = read(store, *runs, on_rows=take_away).files
+    assert [file.status for file in files] == ["loaded", "loaded", "refused"]
+    assert files[2].reason == "The file cannot be read: No such file or directory."
 
 
 def test_rows_are_reported_as_they_are_read(store: Store, folder: Folder) -> None:
@@ -496,7 +496,8 @@ def test_a_locked_database_is_said_so_and_the_same_command_goes_on(
 def test_no_room_for_the_scratch_file(
     sqlite_url: str, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     store = open_store(sqlite_url)
     with pytest.raises(UnavailableError, match="scratch file"):
         read(store, folder.grades("2019-01-01-0000", graded(1)))

@@ -34,3 +34,14 @@ def test_the_newest_of_both_kinds_come_first_and_older_ones_and_copies_follow():
 def test_the_course_with_the_newest_export_comes_first_with_all_of_its_runs():
     runs = [(LATER_RUN,), (NEW_GRADES, NEW_PROFILE), (OTHER_COURSE,)]
     assert order(OTHER_COURSE, NOTES, NEW_PROFILE, NEW_GRADES, LATER_RUN) == (runs, [NOTES])
+
+
+def test_a_copy_is_marked_and_an_older_export_is_not():
+    files = [Found(path=Path(name), shown=Path(name)) for name in (COPY, NEW_GRADES, OLD_GRADES, OLD_PROFILE)]
+    files.append(Found(path=Path(OLD_GRADES), shown=Path("again.zip") / OLD_GRADES))
+    _, others = in_turn(files, lambda path: parse_name(path.name, ["Org_ONE"]))
+    assert [(found.shown.name, found.again) for found in others] == [
+        (COPY, True),
+        (OLD_GRADES, False),
+        (OLD_GRADES, True),
+    ]
