@@ -192,7 +192,8 @@ def require_shown_as_sent(cli: Cli, sink: Sink, talk: list[Result]) -> None:
     for mail in arrived(sink):
         shown = show(app, mail.message)
         assert shown.reproduced is True
-        assert hashlib.sha256(shown.eml).hexdigest() == shown.facts["digest"]
+        if content:  # SendGrid writes the message itself: there the digest is of what it was told
+            assert hashlib.sha256(shown.eml).hexdigest() == shown.facts["digest"]
         assert (shown.subject, _lines(shown.text), _lines(shown.html)) == (
             mail.subject,
             _lines(mail.text),
