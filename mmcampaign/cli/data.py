@@ -1,6 +1,8 @@
 """Commands over edX files and what came of them: ingest, imports, report."""
 
 import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +14,7 @@ from mmcampaign.cli.shell import Json, Program, print_json, print_table, progres
 from mmcampaign.errors import InputError
 
 if TYPE_CHECKING:
-    from mmcampaign.ingest import Stated
+    from mmcampaign.ingest import FileResult, Stated
 
 KINDS = "student_profile_info, grade_report or email_opt_in"
 LISTED_WHOLE = 30  # of a larger folder only the files worth a look are listed
@@ -55,7 +57,8 @@ def ingest(
     if program:
         app.program(program)
     rows = 0
-    with progress("Reading rows") as update:
+    done: list[FileResult] = []
+    with _interruptible(done), progress("Reading rows") as update:
 
         def on_rows(count: int) -> None:
             nonlocal rows
@@ -71,6 +74,7 @@ def ingest(
             stated=_stated(kind, course, run_name, exported),
             loss=LossLimit(percent=app.settings.ingest.largest_loss_percent, accepted=accept_loss, actor=app.actor),
             now=app.clock(),
+            on_file=done.append,
             on_rows=on_rows,
         )
     files = [{key: value for key, value in asdict(file).items() if key != "path"} for file in result.files]
@@ -85,6 +89,17 @@ def ingest(
             say(warning)
     if any(file["status"] == "refused" or file["rejected"] for file in files):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _interruptible(done: "Sequence[FileResult]") -> Iterator[None]:
+    """Ctrl-C says how much is in the database by then: the files that are ``done``, each as a whole."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        is_in = {0: "No file is", 1: "1 file is"}.get(len(done), f"{len(done):,} files are")
+        say(f"Interrupted. {is_in} in the database, and nothing is half-done. Go on with the same command.")
+        raise typer.Exit(130) from None
 
 
 def _stated(kind: str, course: str, run: str, exported: str) -> "Stated | None":

@@ -24,7 +24,7 @@ from tests.acceptance import sinks
 from tests.acceptance.conftest import World
 from tests.acceptance.runner import LONGEST_SECONDS, SECRET, Cli, kill
 from tests.acceptance.sinks import FileSink, Sink, file_sink, sendgrid_sink, smtp_sink
-from tests.acceptance.worlds import make_river, people
+from tests.acceptance.worlds import Person, make_river, people
 
 ALL = 300
 KILLS = 3  # in one campaign of a server
@@ -261,6 +261,21 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(world: World, b
         assert f"{counts['pending']} emails are still to go" in err
         assert f"accepted    {counts['accepted']}" in out
         assert finish(sink) == {"accepted": ALL}
+
+
+def test_ctrl_c_in_an_ingest_says_what_is_in(tmp_path: Path) -> None:
+    make_river(tmp_path / "world", [Person(number=10_000 + n, track="audit") for n in range(50_000)])
+    (tmp_path / "scratch").mkdir()
+    cli = Cli(folder=tmp_path / "world").with_env(TMPDIR=str(tmp_path / "scratch"))
+    process = cli.start("ingest", "downloads")
+    while process.poll() is None and not any((tmp_path / "scratch").iterdir()):
+        pass
+    process.send_signal(SIGINT)
+    _, err = process.communicate(timeout=LONGEST_SECONDS)
+    assert process.returncode == 130
+    assert b"No file is in the database, and nothing is half-done. Go on with the same command." in err
+    assert not any((tmp_path / "scratch").iterdir())
+    assert {file["status"] for file in cli.json("ingest", "downloads")["files"]} == {"loaded"}
 
 
 def test_ctrl_c_while_files_are_written(world: World) -> None:
