@@ -2,7 +2,7 @@
 
 The outcome depends on the set of files alone, never on their order, and a file read again changes nothing. Each file is
 one transaction (``ingest_file.py``), but for the first load of a database, which is one; a file that is not certain is
-refused with its reason. One thread reads files while this one writes those before
+refused with its reason. Two threads read files while this one writes those before
 (docs/decisions/0009-how-ingest-is-fast.md).
 """
 

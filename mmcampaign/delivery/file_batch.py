@@ -153,7 +153,12 @@ def _taken_back(path: Path) -> bool:
 
 
 def put_names_on_disk(folder: Path) -> None:
-    """New names in a folder outlive a power cut only when the folder itself was put on the disk."""
+    """New names in a folder outlive a power cut only when the folder itself was put on the disk.
+
+    Windows, which has no O_DIRECTORY, opens no folder and keeps its names by a log of its own.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -68,9 +68,9 @@ class Tree:
         Raises whatever a decision raises: a plain render would raise it, too.
         """
         node = self._root
-        while type(node) is Fork:
+        while isinstance(node, Fork):
             node = node.branches.get(node.ask(values, found))
-        return node  # type: ignore[return-value]
+        return node
 
     def crowded(self) -> str:
         """Why no path is added any more: the place that splits people most. Empty while there is room."""

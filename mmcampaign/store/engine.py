@@ -20,11 +20,11 @@ from mmcampaign.store.tables import metadata
 
 LOCK_WAIT_SECONDS = 15.0
 PATIENT_SECONDS = 300.0  # for what must not be lost: the record of mail that has gone out
+_VERSION = Table(  # as Alembic has it
+    "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
+)
 # The page size holds for a new file only: tables that are filled out of order are written in fewer pieces.
 # FULL: what is committed outlives a power cut, or a claimed message could be sent a second time (decision 17).
-_VERSION = Table(
-    "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
-)  # as Alembic has it
 _PRAGMAS = ("page_size = 8192", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 

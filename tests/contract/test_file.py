@@ -39,6 +39,23 @@ def test_a_message_becomes_a_file_byte_for_byte(backend: FileBackend, outbox: Pa
     assert [path.name for path in (outbox / "7").iterdir()] == [f"{message.message_id}.eml"]
 
 
+def test_a_system_that_opens_no_folder_gets_its_files_too(
+    backend: FileBackend, outbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def as_on_windows(path: Path, *how: int) -> int:
+        if path.is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *how)
+
+    monkeypatch.setattr(os, "open", as_on_windows)
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    (receipt,) = backend.deliver(make_batch(make_message(5)))
+    assert receipt.outcome is Outcome.ACCEPTED
+    assert backend.proof(receipt.message_id) is Outcome.ACCEPTED
+
+
 def test_the_same_message_again_is_the_same_file(backend: FileBackend, outbox: Path) -> None:
     batch = people(2)
     assert backend.deliver(batch) == backend.deliver(batch)
