@@ -134,7 +134,7 @@ def _print_files(files: list[dict[str, Any]], changes: dict[str, int]) -> None:
             say(f"{file['name']}: {file['reason']}")
     statuses = [file["status"] for file in files]
     counted = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    say(f"{len(files)} files: {counted}.")
+    say(f"{len(files)} {'file' if len(files) == 1 else 'files'}: {counted}.")
     said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in changes.items() if count)
     say(f"Changed: {said or 'nothing'}.")
 
