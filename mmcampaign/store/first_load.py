@@ -27,7 +27,7 @@ from mmcampaign.store.engine import LOCK_WAIT_SECONDS, Store, alone, trouble
 from mmcampaign.store.enrollments import Run
 from mmcampaign.store.exports import AUDIT_HIDDEN, Changes, Export
 from mmcampaign.store.first_learners import FirstLearners
-from mmcampaign.store.import_log import ImportEntry, row_of, rows_of_rejected
+from mmcampaign.store.import_log import READ, ImportEntry, row_of, rows_of_rejected
 from mmcampaign.store.joined import Joined, join_reports
 from mmcampaign.store.staging import staged_grades, staged_profiles, staged_rows, writable
 from mmcampaign.store.standing import GRADE_REPORT
@@ -86,7 +86,7 @@ def begin_first_load(store: Store, folder: Path) -> "FirstLoad | None":
             bulk = Bulk(store.path, (f"busy_timeout = {int(LOCK_WAIT_SECONDS * 1000)}", *_SETTINGS))
             closing.callback(bulk.close)
             bulk.run("BEGIN EXCLUSIVE")
-            if any(bulk.read(as_sql(query)) for query in _READ):
+            if any(bulk.read(as_sql(query)) for query in _READ_BEFORE):
                 return None  # somebody was quicker
             return FirstLoad(store, bulk, folder, closing.pop_all())
     raise AssertionError
@@ -104,15 +104,23 @@ def _thrifty() -> Iterator[None]:
         pa.set_memory_pool(before)
 
 
-_READ = tuple(
-    select(table.c[name]).limit(1)
-    for table, name in ((learners, "student_id"), (course_instancedetails, "learner_id"), (completions, "learner_id"))
+# A report may have been read that lists nobody: the log knows, though no learner does.
+_READ_BEFORE = (
+    select(imports.c.id).where(imports.c.status.in_(READ), imports.c.course_instance.is_not(None)).limit(1),
+    *(
+        select(table.c[name]).limit(1)
+        for table, name in (
+            (learners, "student_id"),
+            (course_instancedetails, "learner_id"),
+            (completions, "learner_id"),
+        )
+    ),
 )
 
 
 def _is_unread(store: Store) -> bool:
     with store.read() as connection:
-        return not any(connection.execute(query).first() for query in _READ)
+        return not any(connection.execute(query).first() for query in _READ_BEFORE)
 
 
 class FirstLoad:

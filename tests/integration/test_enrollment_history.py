@@ -52,6 +52,7 @@ PASSED, FAILED = (0.8, "audit", "N"), (0.2, "audit", "N")
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files=exports())
+@example(files=[Export(kind=GRADE_REPORT, month=2), Export(kind=GRADE_REPORT, month=1, rows={1: FAILED})])
 @example(files=[Export(kind=GRADE_REPORT, month=month, rows={1: PASSED, month: FAILED}) for month in (3, 1, 2)])
 @example(
     files=[
