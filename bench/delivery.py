@@ -31,7 +31,7 @@ from mmcampaign.resources import resource
 from mmcampaign.sending import SendRequest, send
 
 PROGRAM = "engy"
-OUR_BATCHES = (25, 100)
+OUR_BATCHES = (100, 25)
 
 Ways = dict[str, Callable[[], float]]
 

@@ -190,7 +190,7 @@ class SmtpDelivery(Section):
     security: Literal["none", "starttls", "tls"] = "none"
     username: Text = ""
     connections: int = Field(default=4, ge=1, le=100)
-    batch: int = Field(default=25, ge=1, le=100)
+    batch: int = Field(default=100, ge=1, le=100)
 
 
 class SendGridDelivery(Section):

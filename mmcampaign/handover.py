@@ -208,14 +208,12 @@ class Hand:
         failed: dict[str, Receipt] = {}
         for message in claimed:
             try:
-                composer = shapes[message.shape_digest][1]
-                outgoing.append(outgoing_message(message, self._campaign, self._sender, composer))
+                shape, composer = shapes[message.shape_digest]
+                outgoing.append(outgoing_message(message, self._campaign, self._sender, shape, composer))
             except ValueError as error:
                 failed[message.message_id] = _receipt(message.message_id, Outcome.FAILED, str(error))
         may_go = partial(self.may_go, covered_until)
-        batch = Batch(
-            shape=shapes[claimed[0].shape_digest][0], sender=self._sender, messages=tuple(outgoing), may_go=may_go
-        )
+        batch = Batch(sender=self._sender, messages=tuple(outgoing), may_go=may_go)
         digests = {each.message_id: hashlib.sha256(each.eml).hexdigest() for each in outgoing if each.eml}
         return Taken(claimed=claimed, batch=batch, failed=failed, digests=digests)
 
@@ -269,7 +267,9 @@ class Hand:
         return records
 
 
-def outgoing_message(message: Claimed, campaign: int, sender: Sender, composer: Composer | None) -> Outgoing:
+def outgoing_message(
+    message: Claimed, campaign: int, sender: Sender, shape: Shape, composer: Composer | None
+) -> Outgoing:
     """The claimed message, with its bytes if there is a composer; the same claim always gives the same bytes.
 
     Raises ``ValueError`` when an address, link or id could not stand in a mail header.
@@ -298,6 +298,7 @@ def outgoing_message(message: Claimed, campaign: int, sender: Sender, composer: 
         subject=message.subject,
         unsubscribe_url=message.unsubscribe_url,
         values=values,
+        shape=shape,
         eml=eml,
     )
 

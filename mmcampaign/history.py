@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -64,10 +64,10 @@ def show(app: App, key: str) -> ShownMessage:
         raise InputError(f"There is no message {key!r}.", todo="mmcampaign history  (lists all messages)")
     dated: datetime = stored.claimed.claimed_at or app.clock()
     sender = sender_of(stored.settings)
-    claimed = replace(stored.claimed, claimed_at=dated)
+    claimed = stored.claimed._replace(claimed_at=dated)
     campaign = stored.row["campaign_id"]
     try:
-        outgoing = outgoing_message(claimed, campaign, sender, Composer(stored.shape, sender))
+        outgoing = outgoing_message(claimed, campaign, sender, stored.shape, Composer(stored.shape, sender))
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
     logged = stored.row["digest"]
@@ -92,7 +92,7 @@ def show(app: App, key: str) -> ShownMessage:
 def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:
     """What may have been logged for a message: the digest of what its provider was told, or of the whole message."""
     if stored.row["provider"] in WRITES_THE_MAIL:
-        yield Writer(stored.shape, sender).person(outgoing).digest(stored.shape)
+        yield Writer(stored.shape, sender).person(outgoing).digest()
     yield hashlib.sha256(outgoing.eml).hexdigest()
 
 

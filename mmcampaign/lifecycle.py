@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from mmcampaign.model import CampaignState, MessageStatus, Outcome, Receipt
 
@@ -23,13 +24,15 @@ ALLOWED: dict[CampaignState, frozenset[CampaignState]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settled:
+class Settled(NamedTuple):
     """What becomes of a claimed message: its status, and when it may be tried again if it goes back to pending."""
 
     status: MessageStatus
     error: str = ""
     not_before: datetime | None = None
+
+
+TAKEN = Settled(status=MessageStatus.ACCEPTED)
 
 
 def settle(receipt: Receipt, *, attempts: int, now: datetime) -> Settled:
@@ -38,7 +41,7 @@ def settle(receipt: Receipt, *, attempts: int, now: datetime) -> Settled:
     Only a proof that nothing was taken leads back to pending; after MAX_ATTEMPTS such answers the message has failed.
     """
     if receipt.outcome is Outcome.ACCEPTED:
-        return Settled(status=MessageStatus.ACCEPTED)
+        return TAKEN
     if receipt.outcome is Outcome.FAILED:
         return Settled(status=MessageStatus.FAILED, error=receipt.error)
     if receipt.outcome is Outcome.UNKNOWN:

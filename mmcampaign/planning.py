@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -300,6 +301,8 @@ class _PlanWriter:
         self._flush()
 
     def _flush(self) -> None:
+        # Those of one shape are claimed together, so they stand together: fewer pages are written on their way out.
+        self._messages.sort(key=itemgetter("shape_digest"))
         campaigns.add_messages(self._connection, self._messages)
         campaigns.add_exclusions(self._connection, self._exclusions)
         self._messages, self._exclusions = [], []

@@ -233,7 +233,7 @@ def _send(app: App, backend: Backend, sender: Sender, model: _Model, addresses: 
     waiting = outgoing
     while waiting:
         now, waiting = _next(app, backend, waiting)
-        for receipt in backend.deliver(Batch(shape=model.shape, sender=sender, messages=tuple(now))):
+        for receipt in backend.deliver(Batch(sender=sender, messages=tuple(now))):
             receipts[receipt.message_id] = receipt
     pairs = zip(addresses, outgoing, strict=True)
     return [_sample(address, model, receipts[message.message_id]) for address, message in pairs]
@@ -262,6 +262,7 @@ def _outgoing(app: App, sender: Sender, composer: Composer, model: _Model, addre
         subject=model.subject,
         unsubscribe_url=link,
         values=model.values,
+        shape=model.shape,
         eml=composer.compose(
             message_id=message_id,
             to_name="",

@@ -137,29 +137,32 @@ class Filler:
 
     def __init__(self, shape: Shape) -> None:
         self._subject, self._html, self._text = Segments(shape.subject), Segments(shape.html), Segments(shape.text)
-        self._subject_tokens, self._html_tokens, self._text_tokens = (
-            tuple(dict.fromkeys(tokens(part))) for part in (shape.subject, shape.html, shape.text)
-        )
+        self._subject_uses, self._html_uses, self._text_uses = map(_uses, (shape.subject, shape.html, shape.text))
+        self._uses = self._text_uses + self._html_uses
 
     def subject(self, values: Mapping[str, str]) -> str:
-        return self._subject.fill(_written(self._subject_tokens, values))
+        return self._subject.fill(_written(self._subject_uses, values))
 
     def html(self, values: Mapping[str, str]) -> str:
-        return self._html.fill(_written(self._html_tokens, values))
+        return self._html.fill(_written(self._html_uses, values))
 
     def text(self, values: Mapping[str, str]) -> str:
-        return self._text.fill(_written(self._text_tokens, values))
+        return self._text.fill(_written(self._text_uses, values))
 
     def substitutions(self, values: Mapping[str, str]) -> dict[str, str]:
         """What each token of the two parts stands for, ready to replace it: escaped where it stands in HTML."""
-        return _written(self._text_tokens + self._html_tokens, values)
+        return _written(self._uses, values)
 
 
-def _written(found: tuple[Token, ...], values: Mapping[str, str]) -> dict[str, str]:
-    return {
-        token.text: escape(clean(values[token.field])) if token.place is Place.HTML else clean(values[token.field])
-        for token in found
-    }
+_Use = tuple[str, str, bool]  # a token as it is written, its field, whether it stands in HTML
+
+
+def _uses(part: str) -> tuple[_Use, ...]:
+    return tuple((token.text, token.field, token.place is Place.HTML) for token in dict.fromkeys(tokens(part)))
+
+
+def _written(uses: tuple[_Use, ...], values: Mapping[str, str]) -> dict[str, str]:
+    return {token: escape(clean(values[field])) if in_html else clean(values[field]) for token, field, in_html in uses}
 
 
 def with_nobodys_link(

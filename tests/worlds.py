@@ -272,6 +272,6 @@ class Scripted(MemoryBackend):
         if isinstance(step, BaseException):
             raise step
         if isinstance(step, Receipt):
-            return replace(step, message_id=message.message_id)
+            return step._replace(message_id=message.message_id)
         self.answers[message.to_email] = step
         return super()._answer(message)

@@ -58,7 +58,7 @@ class SmtpOptions:
     username: str = ""
     password: str = field(default="", repr=False)
     connections: int = 4
-    batch: int = 25
+    batch: int = 100
     timeout: float = 30
     final_timeout: float = 120
 

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from threading import Event, Lock
 from typing import ParamSpec, TypeVar
 
@@ -103,7 +102,7 @@ class Crew:
                 interrupted = True
                 lead.run.leave_the_rest("Stopped by Ctrl-C before it was handed over.", halt=True)
         receipts = lead.answer()
-        return [replace(receipt, halt=True) for receipt in receipts] if interrupted else receipts
+        return [receipt._replace(halt=True) for receipt in receipts] if interrupted else receipts
 
     def together(self, worker: Callable[[Run], None], run: Run) -> None:
         """The same work in each of the threads, until all have ended; raises what one of them raised."""

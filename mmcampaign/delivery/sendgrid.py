@@ -11,6 +11,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from urllib.error import URLError
 
@@ -141,7 +142,7 @@ class SendgridBackend:
                 waiting.extendleft(reversed(request.halves()))
                 continue
             receipts |= {
-                person.message.message_id: answer.receipt(person.message, digest=person.digest(batch.shape))
+                person.message.message_id: answer.receipt(person.message, digest=person.digest())
                 for person in request.people
             }
             if answer.meaning.outcome in {Outcome.NOT_TAKEN, Outcome.UNKNOWN}:
@@ -205,7 +206,12 @@ class _Endpoint(Client):  # type: ignore[misc]  # the client is untyped
         return Response(self._make_request(None, request))
 
     def _make_request(self, opener: object, request: urllib.request.Request, timeout: float | None = None) -> Any:
-        return super()._make_request(urllib.request.build_opener(_NoRedirects), request, timeout)
+        return super()._make_request(self._opener, request, timeout)
+
+    @cached_property
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """Made once: each one reads the system's certificates."""
+        return urllib.request.build_opener(_NoRedirects)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -5,12 +5,12 @@ The JSON is joined from texts: each person's part is written once, and that is w
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import parseaddr
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmcampaign.mime import SHARED_HEADERS, own_headers
 from mmcampaign.model import Batch, Outgoing, Sender, Shape
@@ -21,17 +21,17 @@ MAX_SUBSTITUTIONS = 10_000  # bytes for one person
 MAX_REQUEST = 20_000_000  # bytes; the API takes 30 MB
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Person:
+class Person(NamedTuple):
     """One message as a ``personalization`` in JSON. ``filled`` are text and HTML of one whose words are too many."""
 
     message: Outgoing
     json: str
     filled: tuple[str, str] | None = None
 
-    def digest(self, shape: Shape) -> str:
+    def digest(self) -> str:
         """SHA-256 over the shape and all that SendGrid is told of this person."""
-        return hashlib.sha256("\n".join((shape.digest, self.json, *(self.filled or ()))).encode()).hexdigest()
+        told = "\n".join((self.message.shape.digest, self.json, *(self.filled or ())))
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +87,21 @@ class Writer:
 
 
 def requests_for(batch: Batch, batch_size: int) -> list[Request]:
-    """Everybody of the batch once, in as few requests as the limits allow.
+    """Everybody of the batch once, in as few requests as the limits allow, one shape after the other.
 
     An address stands only once in a request (Errors page). Who has more words than the substitutions may hold goes
     alone.
     """
-    shape, writer = batch.shape, Writer(batch.shape, batch.sender)
-    people = [writer.person(message) for message in batch.messages]
+    by_shape: dict[str, list[Outgoing]] = {}
+    for message in batch.messages:
+        by_shape.setdefault(message.shape.digest, []).append(message)
+    return [request for messages in by_shape.values() for request in _of_one_shape(messages, batch.sender, batch_size)]
+
+
+def _of_one_shape(messages: Sequence[Outgoing], sender: Sender, batch_size: int) -> list[Request]:
+    shape = messages[0].shape
+    writer = Writer(shape, sender)
+    people = [writer.person(message) for message in messages]
     room = MAX_REQUEST - len(quoted(shape.html)) - len(quoted(shape.text))
     groups = _grouped((person for person in people if not person.filled), min(batch_size, MAX_PEOPLE), room)
     together = [Request(people=tuple(group), text=shape.text, html=shape.html) for group in groups]

@@ -209,7 +209,7 @@ def _refused(message: Outgoing, sender: Sender, response: dict[str, Any]) -> Rec
         retry_after({"Retry-After": headers.get("retry-after", "")}) if meaning.outcome is Outcome.NOT_TAKEN else None
     )
     said = ": ".join(filter(None, [str(status or ""), code if code != str(status) else "", words]))
-    return replace(_receipt(message, meaning, said), retry_after=wait)
+    return _receipt(message, meaning, said)._replace(retry_after=wait)
 
 
 def _meaning(code: str, status: int, words: str, sender: Sender) -> _Meaning:

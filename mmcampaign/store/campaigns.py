@@ -179,8 +179,8 @@ def planned_recipients(connection: Connection, campaign: int, pending_only: bool
 
 
 def recipients(connection: Connection, campaign: int) -> Iterator[Row[Any]]:
-    """The messages of a campaign in the order of planning."""
-    query = select(messages).where(messages.c.campaign_id == campaign).order_by(messages.c.id)
+    """The messages of a campaign in the order of planning, which is that of the learners."""
+    query = select(messages).where(messages.c.campaign_id == campaign).order_by(messages.c.learner_id)
     yield from connection.execute(query.execution_options(yield_per=2_000))
 
 

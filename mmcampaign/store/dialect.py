@@ -4,7 +4,24 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Table, Text, any_, bindparam, column, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Subquery,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
@@ -37,6 +54,25 @@ def one_of_bound(dialect: str, wanted: ColumnElement[Any], name: str, value: Any
 def keys_for(connection: Connection, keys: Sequence[int] | Sequence[str]) -> Any:
     """Keys as the one parameter that a statement of this dialect takes."""
     return list(keys) if connection.dialect.name == "postgresql" else json.dumps(list(keys), ensure_ascii=False)
+
+
+def given_rows(dialect: str, name: str, columns: Sequence[Column[Any]]) -> Subquery:
+    """Rows that are given when the statement is executed, as ``name``: what ``rows_for`` makes of them."""
+    given = bindparam(name, type_=Text, required=True)
+    found: list[ColumnElement[Any]]
+    if dialect == "postgresql":
+        row = func.json_array_elements(cast(given, JSON)).table_valued(column("value", JSON)).c.value
+        found = [cast(row.op("->>")(literal_column(str(place))), each.type) for place, each in enumerate(columns)]
+    else:
+        row = func.json_each(given).table_valued(column("value", Text)).c.value
+        places: list[ColumnElement[str]] = [literal_column(f"'$[{place}]'") for place in range(len(columns))]
+        found = [func.json_extract(row, at, type_=each.type) for at, each in zip(places, columns, strict=True)]
+    return select(*(value.label(each.name) for value, each in zip(found, columns, strict=True))).subquery("given")
+
+
+def rows_for(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as the one parameter that a statement takes; numbers and texts only."""
+    return json.dumps(rows, ensure_ascii=False)
 
 
 def is_empty(connection: Connection, table: Table) -> bool:

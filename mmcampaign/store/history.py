@@ -70,7 +70,7 @@ def history_query(wanted: HistoryFilter) -> Select[Any]:
             m.error,
         )
         .join(campaigns, c.id == m.campaign_id)
-        .order_by(m.campaign_id.desc(), m.id)
+        .order_by(m.campaign_id.desc(), m.learner_id)
     )
     if wanted.campaign is not None:
         query = query.where(m.campaign_id == wanted.campaign)

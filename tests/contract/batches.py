@@ -60,12 +60,13 @@ def make_message(
         subject=subject,
         unsubscribe_url=url,
         values=values,
+        shape=shape,
         eml=eml,
     )
 
 
-def make_batch(*messages: Outgoing, shape: Shape = SHAPE) -> Batch:
-    return Batch(shape=shape, sender=SENDER, messages=messages)
+def make_batch(*messages: Outgoing) -> Batch:
+    return Batch(sender=SENDER, messages=messages)
 
 
 def people(count: int) -> Batch:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
 from email.utils import parseaddr
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def test_the_same_message_again_is_the_same_file(backend: FileBackend, outbox: P
 def test_another_version_never_overwrites(backend: FileBackend, outbox: Path) -> None:
     message = make_message(1)
     backend.deliver(make_batch(message))
-    (receipt,) = backend.deliver(make_batch(replace(message, eml=b"Subject: other\r\n\r\nother\r\n")))
+    (receipt,) = backend.deliver(make_batch(message._replace(eml=b"Subject: other\r\n\r\nother\r\n")))
     assert proof_in(receipt) == FILE_OTHER["another version was there already"]
     assert (outbox / f"7/{message.message_id}.eml").read_bytes() == message.eml
 
@@ -97,7 +96,7 @@ def test_each_campaign_has_its_own_mbox(backend: FileBackend, outbox: Path) -> N
 
 def test_lines_that_look_like_a_new_message_are_quoted_and_can_be_unquoted(backend: FileBackend, outbox: Path) -> None:
     text = b"From here on\r\n>From there\r\nfrom nowhere\r\n.\r\n"
-    message = replace(make_message(1), eml=b"Subject: x\r\n\r\n" + text)
+    message = make_message(1)._replace(eml=b"Subject: x\r\n\r\n" + text)
     backend.deliver(make_batch(message, make_message(2)))
     backend.close()
     stored = (outbox / "7" / "campaign.mbox").read_bytes()
@@ -219,13 +218,12 @@ def test_ctrl_c_leaves_whole_files_and_no_drafts(
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from dataclasses import replace
 from mmcampaign.delivery import FileOptions
 from mmcampaign.delivery.file import FileBackend
 from tests.contract.batches import make_batch, make_message
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a larger file meets a real error of the system
-large = replace(make_message(2), eml=b"Subject: x\\r\\n\\r\\n" + b"x" * 30_000)
+large = make_message(2)._replace(eml=b"Subject: x\\r\\n\\r\\n" + b"x" * 30_000)
 backend = FileBackend(FileOptions(dir=Path(sys.argv[1])))
 for receipt in backend.deliver(make_batch(make_message(1), large, make_message(3))):
     print(receipt.outcome, receipt.halt, receipt.error)

@@ -65,7 +65,7 @@ def test_the_receipt_carries_the_request_id(server: SendgridServer) -> None:
 def test_a_connection_lost_within_the_request_is_not_taken(server: SendgridServer) -> None:
     shape = make_shape(more="x" * 12_000_000)
     server.script.append(Answer(fault="reset before the body"))
-    (receipt,) = backend_for(server).deliver(make_batch(make_message(1, shape=SHAPE), shape=shape))
+    (receipt,) = backend_for(server).deliver(make_batch(make_message(1)._replace(shape=shape)))
     assert (proof_in(receipt), server.mails) == (SENDGRID_OTHER["reset before the whole request had left"], [])
 
 
@@ -168,6 +168,17 @@ def test_after_a_bad_sign_the_rest_of_the_batch_is_left_alone(
     assert len(server.requests) == 2
 
 
+def test_each_shape_takes_a_request_of_its_own(server: SendgridServer) -> None:
+    """And the receipts stand in the order of the messages."""
+    other = make_shape(more="(the other)")
+    mixed = [make_message(number, shape=other if number % 2 else SHAPE) for number in range(1, 6)]
+    receipts = backend_for(server).deliver(make_batch(*mixed))
+    assert [receipt.message_id for receipt in receipts] == [message.message_id for message in mixed]
+    assert [len(request["personalizations"]) for request in server.requests] == [3, 2]
+    html = {mail.to_email: mail.html for mail in server.mails}
+    assert html == {message.to_email: Filler(message.shape).html(message.values) for message in mixed}
+
+
 def test_the_same_address_twice_takes_two_requests(server: SendgridServer) -> None:
     batch = make_batch(make_message(1, email="ada@example.com"), make_message(2, email="Ada@example.com"))
     receipts = backend_for(server).deliver(batch)
@@ -213,7 +224,7 @@ def test_who_has_too_many_words_goes_alone_with_the_text_filled_in(server: Sendg
 def test_substitution_gives_exactly_what_our_own_merge_gives(names: list[str]) -> None:
     batch = make_batch(*(make_message(number, name="x") for number in range(len(names))))
     messages = [
-        replace(message, to_name=name, values={**message.values, "learner.name": name})
+        message._replace(to_name=name, values={**message.values, "learner.name": name})
         for message, name in zip(batch.messages, names, strict=True)
     ]
     (request,) = requests_for(replace(batch, messages=tuple(messages)), 500)
@@ -244,7 +255,7 @@ def test_what_is_posted(server: SendgridServer) -> None:
 
 def test_a_shape_without_personal_values_needs_no_substitutions(server: SendgridServer) -> None:
     plain = Shape(digest="0" * 64, subject="Hello", html="<p>Hello</p>", text="Hello")
-    backend_for(server).deliver(make_batch(make_message(1), shape=plain))
+    backend_for(server).deliver(make_batch(make_message(1, shape=plain)))
     assert server.mails[0].html == "<p>Hello</p>"
 
 

@@ -106,7 +106,7 @@ def test_a_region_that_none_can_be_is_refused_at_once(server: SesServer) -> None
 
 
 def test_an_address_that_ses_cannot_take_is_not_posted(server: SesServer, backend: SesBackend) -> None:
-    (receipt,) = backend.deliver(make_batch(replace(make_message(1), to_email="josé@example.com")))
+    (receipt,) = backend.deliver(make_batch(make_message(1)._replace(to_email="josé@example.com")))
     assert (proof_in(receipt), server.asked) == (SES_OTHER["address beyond ASCII"], 0)
 
 

@@ -80,7 +80,7 @@ def test_what_an_answer_proves(step: Step, reply: str, proof: Proof, pipelining:
 )
 def test_lost_within_the_text_is_not_taken(reply: str, line: str, pipelining: bool) -> None:
     message = make_message(1)
-    large = replace(message, eml=message.eml + b"x" * 70 + b"\r\n" + b"more text in a line\r\n" * 1_000_000)
+    large = message._replace(eml=message.eml + b"x" * 70 + b"\r\n" + b"more text in a line\r\n" * 1_000_000)
     patience = 0.4 if reply == HANG else 5
     with smtp_server(pipelining=pipelining) as server, backend_for(server, timeout=patience) as backend:
         server.script["BODY"].append(reply)
@@ -167,7 +167,7 @@ def test_a_message_arrives_byte_for_byte_with_its_envelope() -> None:
 def test_dots_survive(shared_server: tuple[SmtpServer, SmtpBackend], lines: list[str]) -> None:
     server, backend = shared_server
     eml = ("Subject: dots\r\n\r\n" + "\r\n".join(lines) + "\r\n").encode()
-    assert send_one(backend, replace(make_message(1), eml=eml)).outcome is ACCEPTED
+    assert send_one(backend, make_message(1)._replace(eml=eml)).outcome is ACCEPTED
     assert server.mails[-1].content == eml
 
 
@@ -306,7 +306,7 @@ ADDRESSES: dict[str, tuple[str, bool, Outcome, str]] = {
 @pytest.mark.parametrize(("address", "utf8", "outcome", "envelope"), ADDRESSES.values(), ids=ADDRESSES)
 def test_addresses(address: str, utf8: bool, outcome: Outcome, envelope: str) -> None:
     with smtp_server(utf8=utf8) as server, backend_for(server) as backend:
-        receipt = send_one(backend, replace(make_message(1), to_email=address))
+        receipt = send_one(backend, make_message(1)._replace(to_email=address))
     expected = SMTP_OTHER["address that the server cannot take"] if outcome is FAILED else (ACCEPTED, GOES_ON)
     assert proof_in(receipt) == expected
     assert [mail.recipients for mail in server.mails] == ([(envelope,)] if envelope else [])
@@ -318,7 +318,7 @@ def test_addresses(address: str, utf8: bool, outcome: Outcome, envelope: str) ->
 def test_the_server_size_limit_fails_that_message_alone() -> None:
     message = make_message(1)
     with smtp_server(size_limit=len(message.eml) + 10) as server, backend_for(server) as backend:
-        large = replace(make_message(2), eml=message.eml + b"more\r\n" * 10)
+        large = make_message(2)._replace(eml=message.eml + b"more\r\n" * 10)
         outcomes = [receipt.outcome for receipt in backend.deliver(make_batch(large, message))]
     assert outcomes == [FAILED, ACCEPTED]
 
@@ -365,7 +365,7 @@ def test_encrypted_with_login(certificate: ssl.SSLContext, security: str) -> Non
 
 def test_a_large_message_arrives_whole_through_encryption(certificate: ssl.SSLContext) -> None:
     small = make_message(1)
-    large = replace(small, eml=small.eml + b".more text in a line\r\n" * 100_000)
+    large = small._replace(eml=small.eml + b".more text in a line\r\n" * 100_000)
     with smtp_server(tls=certificate) as server, backend_for(server, security="tls", timeout=20) as backend:
         receipts = backend.deliver(make_batch(large, make_message(2)))
     assert {receipt.outcome for receipt in receipts} == {ACCEPTED}
@@ -375,7 +375,7 @@ def test_a_large_message_arrives_whole_through_encryption(certificate: ssl.SSLCo
 @pytest.mark.parametrize("reply", [DROP, HANG])
 def test_lost_within_an_encrypted_text_is_not_taken(certificate: ssl.SSLContext, reply: str) -> None:
     message = make_message(1)
-    large = replace(message, eml=message.eml + b"more text in a line\r\n" * 1_000_000)
+    large = message._replace(eml=message.eml + b"more text in a line\r\n" * 1_000_000)
     with smtp_server(tls=certificate) as server, backend_for(server, security="tls", timeout=1) as backend:
         server.script["BODY"].append(reply)
         receipts = backend.deliver(make_batch(large, make_message(2)))

@@ -42,7 +42,8 @@ class Walk:
             return
         claimed = claim(self.store, self.campaign, size=size, by=worker, now=self.now)
         assert len(claimed) <= (size if self.state is CampaignState.SENDING else 0)
-        assert len({message.shape_digest for message in claimed}) <= 1
+        shapes = [message.shape_digest for message in claimed]
+        assert shapes == sorted(shapes)
         assert {message.id for message in claimed} <= self.may_go
         self.may_go -= {message.id for message in claimed}
         self.held[worker] = claimed

@@ -127,6 +127,15 @@ def test_learners_alike_share_shape_and_context(app: TestApp):
     assert len({row.message_id for row in rows}) == len({row.unsubscribe_url for row in rows}) == 3
 
 
+def test_messages_of_one_shape_stand_together(app: TestApp):
+    """They are claimed together, and so fewer pages are written on their way out."""
+    planned(app)
+    with app.store.read() as connection:
+        shapes = list(connection.execute(select(messages.c.shape_digest).order_by(messages.c.id)).scalars())
+    assert len(set(shapes)) > 1
+    assert shapes == sorted(shapes)
+
+
 def test_the_deadline_is_kept_with_each_message(store: Store, tmp_path: Path):
     program = make_program(
         make_course(1, upgrade_deadline=TODAY + timedelta(days=5)),

@@ -81,8 +81,7 @@ def test_sendgrid_gets_one_body_and_the_derived_words(app: TestApp):
     send(app, SendRequest(campaign=campaign), confirm=lambda _campaign, _number: None)
     assert sum(len(batch.messages) for batch in bodies) == len(NAMES)
     for batch in bodies:
-        (request,) = requests_for(batch, 500)
-        for person in request.people:
+        for request, person in ((each, person) for each in requests_for(batch, 500) for person in each.people):
             text = request.text
             for token, words in json.loads(person.json)["substitutions"].items():
                 text = text.replace(token, words)
