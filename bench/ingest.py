@@ -1,8 +1,11 @@
 """Files to completion: the ingest of some forty reports, beside the plain pandas read of the same files."""
 
 import csv
+import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,35 +17,39 @@ from mmcampaign.demo_data import demo_config, write_exports
 from mmcampaign.model import Program
 from mmcampaign.resources import resource
 
+PLAIN = "pandas.read_csv(dtype=str)"
 
-def run(learners: int) -> None:
-    """Print rows per second, peak memory and the ratio to the plain read, of the first ingest and of later ones."""
+
+def run(learners: int, rounds: int = 3) -> None:
+    """Print rows per second, peak memory and the ratio to the plain read, of the first ingest and of later ones.
+
+    Medians of interleaved rounds, each in a new database.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         files = write(folder, learners)
         size = sum(file.stat().st_size for file in files) / 1e6
         rows = sum(_rows(file) for file in files if _is_report(file))
         print(f"ingest: {learners:,} learners, {len(files)} files, {rows:,} rows, {size:,.0f} MB")
-        line("", "seconds", "CPU s", "rows/s", "peak MB", "x plain read", "% of first")
-        plain = [_plain(folder)]
-        costs = {"first": _ingest(folder)}
-        plain.append(_plain(folder))
-        costs["the same folder again"] = _ingest(folder)
-        _change_one(files)
-        costs["one file of it changed"] = _ingest(folder)
-        plain.append(_plain(folder))
-        base = sorted(cost.seconds for cost in plain)
-        middle, spread = base[len(base) // 2], (base[-1] - base[0]) / base[0]
-        peak = max(cost.peak_mb for cost in plain)
-        cpu = sorted(cost.cpu_seconds for cost in plain)[len(plain) // 2]
-        figures = (f"{middle:.1f}", f"{cpu:.1f}", f"{rows / middle:,.0f}", f"{peak:.0f}", "1.00", "")
-        line("pandas.read_csv(dtype=str), median", *figures)
-        for what, cost in costs.items():
-            share = f"{100 * cost.seconds / costs['first'].seconds:.1f}"
-            rate, ratio = f"{rows / cost.seconds:,.0f}", f"{cost.seconds / middle:.2f}"
-            spent = (f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}")
-            line(f"ingest, {what}", *spent, rate, f"{cost.peak_mb:.0f}", ratio, share)
-        line("the plain reads differed by", f"{spread:.0%}")
+        line("", "seconds", "CPU s", "rows/s", "peak MB", "x plain read", "% of first", "spread")
+        costs: dict[str, list[Cost]] = {}
+        for _ in range(rounds):
+            for old in folder.glob("mmcampaign.db*"):
+                old.unlink()
+            costs.setdefault(PLAIN, []).append(_plain(folder))
+            costs.setdefault("ingest, first", []).append(_ingest(folder))
+            costs.setdefault("ingest, the same folder again", []).append(_ingest(folder))
+            with _one_changed(files):
+                costs.setdefault("ingest, one file of it changed", []).append(_ingest(folder))
+        seconds = {what: statistics.median(cost.seconds for cost in found) for what, found in costs.items()}
+        for what, found in costs.items():
+            taken = seconds[what]
+            cpu = statistics.median(cost.cpu_seconds for cost in found)
+            peak = max(cost.peak_mb for cost in found)
+            ratios = (f"{taken / seconds[PLAIN]:.2f}", f"{100 * taken / seconds['ingest, first']:.1f}")
+            spread = (max(cost.seconds for cost in found) - min(cost.seconds for cost in found)) / taken
+            figures = (f"{taken:.2f}", f"{cpu:.2f}", f"{rows / taken:,.0f}", f"{peak:.0f}", *ratios, f"{spread:.0%}")
+            line(what, *figures)
 
 
 def write(folder: Path, learners: int) -> list[Path]:
@@ -77,11 +84,17 @@ def _ingest(folder: Path) -> Cost:
     return mmcampaign("ingest", "downloads", cwd=folder)
 
 
-def _change_one(files: list[Path]) -> None:
+@contextmanager
+def _one_changed(files: list[Path]) -> Iterator[None]:
     """A later download of the last grade report, in which its last learner is missing, in place of the file."""
     last = max(file for file in files if "_grade_report_2" in file.name and "problem" not in file.name)
     head, _, stamp = last.stem.rpartition("_")
-    later = f"{head}_{stamp[:-4]}2359.csv"
+    later, away = last.with_name(f"{head}_{stamp[:-4]}2359.csv"), last.parent.parent / last.name
     rows = last.read_bytes().splitlines(keepends=True)
-    last.with_name(later).write_bytes(b"".join(rows[:-1]))
-    last.unlink()
+    later.write_bytes(b"".join(rows[:-1]))
+    last.rename(away)
+    try:
+        yield
+    finally:
+        later.unlink()
+        away.rename(last)

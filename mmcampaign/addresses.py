@@ -3,11 +3,9 @@
 import re
 from functools import lru_cache
 
-from email_validator import EmailNotValidError, validate_email
-
 # The plain form that nearly every address has. Anything else, also every special-use domain, goes to the library.
 _PLAIN = re.compile(
-    r"[a-z0-9_'+-]+(\.[a-z0-9_'+-]+)*@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<top>[a-z]{2,24})",
+    r"[a-z0-9_'+-]+(\.[a-z0-9_'+-]+)*@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}",
     re.ASCII | re.IGNORECASE,
 )
 _SPECIAL = frozenset({"arpa", "invalid", "local", "localhost", "onion", "test", "internal", "alt"})
@@ -20,12 +18,32 @@ def address_problem(address: str) -> str:
     Apostrophes and ``+tags`` are fine (edX case E28). Addresses that need SMTPUTF8 are refused: not every provider
     takes them (delivery.md, part 2).
     """
-    local = address.partition("@")[0]
-    plain = _PLAIN.fullmatch(address)
-    if plain and plain["top"].lower() not in _SPECIAL and len(local) <= 64 and len(address) <= 254:
+    if _is_plain(address) and address.rpartition(".")[2].lower() not in _SPECIAL:
         return ""
+    problem = _problem_by_library(address, strict=True)
+    return "not an address that mail can be sent to" if problem else ""
+
+
+def own_address_problem(address: str) -> str:
+    """The same for an address of ours, in the library's words; it may be one of a closed network (``.local``)."""
+    return "" if _is_plain(address) else _problem_by_library(address, globally_deliverable=False)
+
+
+def _is_plain(address: str) -> bool:
+    return bool(_PLAIN.fullmatch(address)) and address.index("@") <= 64 and len(address) <= 254
+
+
+def _problem_by_library(address: str, *, strict: bool = False, globally_deliverable: bool = True) -> str:
+    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415  slow to load, and seldom needed
+
     try:
-        validate_email(address, check_deliverability=False, allow_smtputf8=False, strict=True)
-    except EmailNotValidError:
-        return "not an address that mail can be sent to"
+        validate_email(
+            address,
+            check_deliverability=False,
+            allow_smtputf8=False,
+            strict=strict,
+            globally_deliverable=globally_deliverable,
+        )
+    except EmailNotValidError as error:
+        return str(error)
     return ""

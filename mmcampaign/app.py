@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from mmcampaign.config import Settings, find_config, load_settings
 from mmcampaign.config_schema import did_you_mean
-from mmcampaign.delivery import Backend, FileOptions, Options, SendgridOptions, SesOptions, SmtpOptions, make_backend
 from mmcampaign.errors import InputError
 from mmcampaign.model import Program
 from mmcampaign.resources import resource
@@ -20,6 +19,7 @@ from mmcampaign.store.engine import Store, open_store
 from mmcampaign.store.programs import sync_programs
 
 if TYPE_CHECKING:
+    from mmcampaign.delivery import Backend, Options
     from mmcampaign.merge import Merger
 
 
@@ -54,12 +54,16 @@ class App:
 
         return Merger(self.settings.templates.dir, resource("templates") / "emails")
 
-    def backend(self, name: str = "") -> Backend:
+    def backend(self, name: str = "") -> "Backend":
         """The backend of that name, or the configured one; ConfigError when its secrets are missing."""
+        from mmcampaign.delivery import make_backend  # noqa: PLC0415  most commands deliver nothing
+
         chosen = name or self.settings.mail.backend
         return make_backend(chosen, self._options(chosen))
 
-    def _options(self, name: str) -> Options:
+    def _options(self, name: str) -> "Options":
+        from mmcampaign.delivery import FileOptions, SendgridOptions, SesOptions, SmtpOptions  # noqa: PLC0415  as above
+
         delivery, secrets = self.settings.delivery, self.settings.secrets
         if name == "smtp":
             smtp = delivery.smtp

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from mmcampaign.addresses import own_address_problem
 from mmcampaign.config_programs import run_of
 from mmcampaign.model import ComingRun, Course, Program, Sender
 from mmcampaign.send_window import SendWindow, read_window
@@ -76,10 +76,8 @@ def _mailbox(text: str) -> str:
     if len(pairs) != 1 or not pairs[0][1]:
         raise ValueError(f'{text!r} is not one address; write it like "UQx Updates" <name@example.edu>')
     address = pairs[0][1]
-    try:
-        validate_email(address, allow_smtputf8=False, check_deliverability=False, globally_deliverable=False)
-    except EmailNotValidError as error:
-        raise ValueError(f"{address!r} is not a usable address: {error}") from error
+    if problem := own_address_problem(address):
+        raise ValueError(f"{address!r} is not a usable address: {problem}")
     if not address.isascii():
         raise ValueError(f"{address!r} has letters outside ASCII")
     return text
@@ -119,7 +117,8 @@ Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 class Section(BaseModel):
     """A table of config.toml: known keys only, no silent conversions, frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    # Put off: the whole file is checked at once, so that no table needs a validator of its own.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
 
 
 class Site(Section):

@@ -18,24 +18,27 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING, Any
 
 from mmcampaign.edx_csv import OPT_IN, READABLE, ExportName, extract, is_archive
 from mmcampaign.errors import InputError
-from mmcampaign.ingest_file import Found, Outcome, Reading
+from mmcampaign.ingest_file import Reading
+from mmcampaign.ingest_ready import Found, Outcome
 from mmcampaign.ingest_unit import ReadyUnit, read_unit
 from mmcampaign.model import FileStatus, Program
 from mmcampaign.read_ahead import read_ahead
 from mmcampaign.reading_order import in_turn
 from mmcampaign.scratch import scratch_folder
-from mmcampaign.store.changes import ExportChanges
 from mmcampaign.store.engine import Store
-from mmcampaign.store.exports import Changes
-from mmcampaign.store.first_load import FirstLoad, begin_first_load
 from mmcampaign.store.holdback import LossLimit
-from mmcampaign.store.import_log import READ, ImportEntry
-from mmcampaign.store.learners import count_shared_addresses
+from mmcampaign.store.import_log import READ, Changes, ExportKey, ImportEntry, read_before
 from mmcampaign.store.programs import sync_programs
 from mmcampaign.store.seen_files import SeenFile, read_seen, remember
+from mmcampaign.store.unread import is_unread
+
+if TYPE_CHECKING:
+    from mmcampaign.store.changes import ExportChanges
+    from mmcampaign.store.first_load import FirstLoad
 
 __all__ = ["Changes", "FileResult", "IngestResult", "LossLimit", "Stated", "find_files", "ingest", "sync_programs"]
 
@@ -74,7 +77,7 @@ class IngestResult:
     files: tuple[FileResult, ...]
     changes: Changes
     warnings: tuple[str, ...] = ()
-    first_exports: tuple[ExportChanges, ...] = ()
+    first_exports: "tuple[ExportChanges, ...]" = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,7 @@ def ingest(
     said = _stated_name(stated, programs, paths) if stated else None
     sync_programs(store, programs)
     results, changes = {}, Changes()
+    seen, known = _seen(store, paths)
     with scratch_folder() as scratch:
         reading = Reading(
             store=store,
@@ -125,11 +129,12 @@ def ingest(
             insist=insist,
             stated=said,
             loss=loss or LossLimit(),
-            seen=_seen(store),
+            seen=seen,
+            read_before=known,
         )
         files = [found for path in paths for found in _opened(path, scratch)]
         runs, others = in_turn(files, reading.parse)
-        with (begin_first_load(store, scratch) if runs else None) or nullcontext() as load:
+        with (_begin_first_load(store, scratch) if runs else None) or nullcontext() as load:
             for found, (entry, changed) in _outcomes(reading, runs, others, load):
                 changes += changed
                 results[found.shown] = _result(found.shown, entry)
@@ -141,13 +146,21 @@ def ingest(
     return IngestResult(
         files=ordered,
         changes=changes,
-        warnings=tuple(_shared_addresses(store, ordered)),
+        warnings=tuple(_shared_addresses(store, changes)),
         first_exports=_untouched(load, ordered) if load else (),
     )
 
 
+def _begin_first_load(store: Store, scratch: Path) -> "FirstLoad | None":
+    if not is_unread(store):
+        return None
+    from mmcampaign.store.first_load import begin_first_load  # noqa: PLC0415  it brings Arrow, NumPy and ADBC
+
+    return begin_first_load(store, scratch)
+
+
 def _outcomes(
-    reading: Reading, runs: Sequence[tuple[Found, ...]], others: Sequence[Found], load: FirstLoad | None
+    reading: Reading, runs: Sequence[tuple[Found, ...]], others: Sequence[Found], load: "FirstLoad | None"
 ) -> Iterator[tuple[Found, Outcome]]:
     """Each file with what came of it, as soon as it is written."""
     stopped, awaited = Event(), Event()
@@ -174,7 +187,7 @@ def _call(work: Callable[[], ReadyUnit]) -> ReadyUnit:
     return work()
 
 
-def _bring_in(load: FirstLoad, ahead: Iterator[ReadyUnit], awaited: Event) -> ReadyUnit:
+def _bring_in(load: "FirstLoad", ahead: Iterator[ReadyUnit], awaited: Event) -> ReadyUnit:
     """Add the next run to the load, if it is one for it; its rows are not needed any more."""
     awaited.set()
     unit = next(ahead)
@@ -184,12 +197,15 @@ def _bring_in(load: FirstLoad, ahead: Iterator[ReadyUnit], awaited: Event) -> Re
     return replace(unit, run=None)
 
 
-def _seen(store: Store) -> dict[str, SeenFile]:
+def _seen(store: Store, paths: Sequence[Path]) -> tuple[dict[str, SeenFile], dict[ExportKey, Any]]:
+    """What earlier ingests have seen, and what these files were read as, if they are still the same."""
     with store.read() as connection:
-        return read_seen(connection)
+        seen = read_seen(connection)
+        here = [seen[key].sha256 for key in map(str, map(Path.absolute, paths)) if key in seen]
+        return seen, read_before(connection, here) if here else {}
 
 
-def _untouched(load: FirstLoad, files: Sequence[FileResult]) -> tuple[ExportChanges, ...]:
+def _untouched(load: "FirstLoad", files: Sequence[FileResult]) -> "tuple[ExportChanges, ...]":
     """What the first exports have changed, but for those that something else was read of."""
     read = Counter((file.course, file.run, file.kind) for file in files if file.status in READ)
     return tuple(one for one in load.summary if read[one.course, one.run, one.kind] == 1)
@@ -213,10 +229,12 @@ def _opened(path: Path, scratch: Path) -> Iterator[Found]:
         yield Found(path=path, shown=path)
 
 
-def _shared_addresses(store: Store, files: Sequence[FileResult]) -> Iterator[str]:
-    """Edge case E34; said whenever something was read."""
-    if not any(file.status in READ for file in files):
+def _shared_addresses(store: Store, changes: Changes) -> Iterator[str]:
+    """Edge case E34; said whenever an address has come in, for it takes a look at all of them."""
+    if not (changes.new_learners or changes.renamed):
         return
+    from mmcampaign.store.learners import count_shared_addresses  # noqa: PLC0415  as the first load
+
     with store.read() as connection:
         number = count_shared_addresses(connection)
     if number:

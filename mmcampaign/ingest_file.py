@@ -1,83 +1,39 @@
-"""One file of an ingest, step by step: its name, its bytes, its header, its rows; then what is to be written.
+"""One file of an ingest, step by step: its name, its bytes, whether it was read before; then its rows.
 
-Each step can refuse the file with a reason; what was refused is logged, and nothing of it enters the tables. A file is
-read without writing anything, so that the next one can be read while this one is written (``Ready``).
+Each step can refuse the file with a reason; what was refused is logged, and nothing of it enters the tables.
 """
 
 import hashlib
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmcampaign.edx_csv import (
     GRADE_ERRORS,
-    GRADES,
     OPT_IN,
     READABLE,
-    ROWS,
     UNKNOWN,
     ExportName,
-    Report,
     count_records,
-    header_text,
-    open_odd,
-    open_plain,
     parse_name,
-    read_mended,
     sniff_kind,
-    term_and_year,
     unpacked,
 )
 from mmcampaign.errors import InputError
+from mmcampaign.ingest_ready import Found, Ready, logged, refused, unwritten
 from mmcampaign.model import Course, FileStatus, Program
-from mmcampaign.store.consents import merge_choices
 from mmcampaign.store.engine import Store
-from mmcampaign.store.exports import Changes, Export, as_duplicate, merge_export
 from mmcampaign.store.holdback import LossLimit
-from mmcampaign.store.import_log import ImportEntry, find_read, log_import
+from mmcampaign.store.import_log import ExportKey, ImportEntry, as_duplicate, export_key, find_mended, find_read
 from mmcampaign.store.seen_files import SeenFile, as_seen, is_settled
-from mmcampaign.store.staging import Staging, open_staging, staged_grades, staged_profiles
-from mmcampaign.store.supplements import find_mended, merge_supplement, standing_in
-from mmcampaign.tally import Tally, count_of_learners
+from mmcampaign.tally import count_of_learners
 
 NO_STAMP = "When it was exported is not known, and the newest export of a run counts."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A file to look at. ``shown`` is how people know it: for a file out of an archive, archive and name.
-
-    ``refused`` says why an archive was not opened. ``again``: by its name a file that comes before is the same export.
-    """
-
-    path: Path
-    shown: Path
-    refused: InputError | None = None
-    again: bool = False
-
-
-Outcome = tuple[ImportEntry, Changes]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """A file that was read; nothing in the database has changed yet. ``write`` does it, and says what came of it.
-
-    ``export`` has the staged rows of a report; they are gone once it is written or discarded.
-    """
-
-    write: Callable[[], Outcome]
-    export: Export | None = None
-
-    def discard(self) -> None:
-        if self.export is not None:
-            self.export.staging.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +42,7 @@ class Reading:
 
     ``at_once`` is set while nothing read before waits to be written; ``is_first`` when nothing was in the database as
     the ingest began; a first load keeps the database to itself. ``seen`` are files of earlier ingests by path,
-    ``newly_seen`` those to be remembered of this one.
+    ``newly_seen`` those to be remembered of this one; ``read_before`` are imports of the former.
     """
 
     store: Store
@@ -98,6 +54,7 @@ class Reading:
     at_once: bool = False
     is_first: bool = False
     seen: Mapping[str, SeenFile] = field(default_factory=dict)
+    read_before: Mapping[ExportKey, Any] = field(default_factory=dict)
     newly_seen: dict[Path, SeenFile] = field(default_factory=dict)
     insist: bool = False
     stated: ExportName | None = None  # what a person has said of the one file there is
@@ -125,12 +82,11 @@ class Reading:
         try:
             if self.only_program and entry.program not in (None, self.only_program):
                 entry = replace(entry, reason=f"It belongs to the program {entry.program}.")
-                return Ready(write=lambda: (entry, Changes()))
+                return unwritten(entry)
             with found.path.open("rb") as file:
                 return self._read_packed(file, found, entry, name, course)
         except OSError as error:
-            refused = _refused(entry, f"The file cannot be read: {error.strerror}.")
-            return Ready(write=lambda: (refused, Changes()))
+            return unwritten(refused(entry, f"The file cannot be read: {error.strerror}."))
 
     def later(self, found: Found) -> Ready:
         """Not read until it is written, when everything before it has been."""
@@ -176,7 +132,7 @@ class Reading:
                 return self._read_open(plain, found, entry, name, course)
         except InputError as damaged:
             file.seek(0)
-            return self._logged(_refused(replace(entry, sha256=_digest(file)), f"{damaged.what} {damaged.todo}"))
+            return logged(self.store, refused(replace(entry, sha256=_digest(file)), f"{damaged.what} {damaged.todo}"))
 
     def _digest(self, found: Found, file: BinaryIO, state: os.stat_result) -> str:
         """The SHA-256 of the bytes, as it is known of a file that nobody has touched since."""
@@ -194,142 +150,42 @@ class Reading:
     ) -> Ready:
         if name.refused:
             hint = _how_to_say(found, entry) if name.asks else ""
-            return self._logged(_refused(entry, f"{name.refused} {hint}".strip()))
+            return logged(self.store, refused(entry, f"{name.refused} {hint}".strip()))
         if name.ignored:
-            return self._logged(_ignored(entry, name.ignored, found, file))
+            return logged(self.store, _ignored(entry, name.ignored, found, file))
         twin = self._find_read(entry)
         if twin is not None:
-            return self._logged(as_duplicate(entry, twin))
+            known = as_duplicate(entry, twin)
+            return unwritten(known) if twin.name == entry.name else logged(self.store, known)
         return self._read_rows(file, found, entry, course)
+
+    def _read_rows(self, file: BinaryIO, found: Found, entry: ImportEntry, course: Course | None) -> Ready:
+        from mmcampaign.ingest_rows import RowReading  # noqa: PLC0415  a folder read before needs neither Arrow nor NumPy
+
+        reading = RowReading(
+            store=self.store,
+            course=course,
+            loss=replace(self.loss, file=_typed(found)),
+            on_rows=self.on_rows,
+            scratch=self.scratch,
+            insist=self.insist,
+        )
+        return reading.read(file, entry)
 
     def _find_read(self, entry: ImportEntry) -> Any:
         if self.is_first and not self.at_once:
             return None
+        twin = self.read_before.get(export_key(entry))
+        if twin is not None:
+            return twin
         with self.store.read() as connection:
             return find_read(connection, entry)
-
-    def _read_rows(self, file: BinaryIO, found: Found, entry: ImportEntry, course: Course | None) -> Ready:
-        tally = Tally()
-        try:
-            if entry.kind == OPT_IN:
-                return self._read_choices(file, entry, tally)
-            assert course is not None  # a report of no configured course was refused by its name
-            loss = replace(self.loss, file=_typed(found))
-            return self._read_report(file, entry, Facts(course=course, loss=loss), tally)
-        except InputError as refusal:
-            return self._logged(_refused_rows(entry, tally, refusal))
-
-    def _read_report(self, file: BinaryIO, entry: ImportEntry, facts: "Facts", tally: Tally) -> Ready:
-        """As edX writes it; what is refused like that is looked at once more, for it may be a known odd form."""
-        sift = self._sifted(file, entry)
-        try:
-            report = open_plain(file, entry.kind, entry.stamp, insist=self.insist)
-            return self._stage(file, sift(report), entry, facts, tally)
-        except InputError:
-            odd = open_odd(file, entry.kind, entry.stamp, insist=self.insist, few=bool(entry.supplements))
-            if odd is None:
-                raise
-        tally.forget()
-        return self._stage(file, sift(odd), entry, facts, tally)
-
-    def _sifted(self, file: BinaryIO, entry: ImportEntry) -> Callable[[Report], Report]:
-        """Takes learners out of mended rows who stand in the export already; any other report stays as it is."""
-        if not entry.supplements:
-            return lambda report: report
-        mended = read_mended(file, entry.kind, entry.stamp, insist=self.insist)
-        with self.store.read() as connection:
-            standing = standing_in(connection, entry.supplements, mended.learners)
-        return lambda report: replace(report, chunks=mended.sift(report.chunks, standing))
-
-    def _stage(self, file: BinaryIO, report: Report, entry: ImportEntry, facts: "Facts", tally: Tally) -> Ready:
-        before = os.fstat(file.fileno())
-        table = staged_grades if entry.kind == GRADES else staged_profiles
-        with ExitStack() as stack:
-            staging = stack.enter_context(open_staging(self.store, table, ROWS[entry.kind], self.scratch))
-            for chunk in report.chunks:
-                tally.add(chunk)
-                staging.add(chunk.rows)
-                self.on_rows(len(chunk.rows) + len(chunk.rejected))
-            tally.require_few_rejected(mended=bool(entry.supplements))
-            staging.seal()
-            _require_unchanged(before, os.fstat(file.fileno()))
-            loaded = replace(tally.loaded(entry, report.warnings), resaved=report.resaved)
-            if loaded.rejected:
-                loaded = replace(loaded, header=header_text(file))
-            stack.pop_all()  # from here on whoever holds the result closes it
-        return self._staged(staging, loaded, facts, partial(_refused_rows, entry, tally))
-
-    def _staged(
-        self, staging: Staging, entry: ImportEntry, facts: "Facts", refused: Callable[[InputError], ImportEntry]
-    ) -> Ready:
-        term, year = term_and_year(entry.run or "")
-        passing_grade = facts.course.passing_grade
-        export = Export(
-            staging=staging, entry=entry, passing_grade=passing_grade, term=term, year=year, loss=facts.loss
-        )
-
-        def write() -> Outcome:
-            try:
-                with staging:
-                    if entry.supplements:
-                        return merge_supplement(staging, entry, passing_grade=passing_grade, term=term, year=year)
-                    return merge_export(export)
-            except InputError as refusal:
-                return self._log(refused(refusal))
-
-        return Ready(write=write, export=export)
-
-    def _read_choices(self, file: BinaryIO, entry: ImportEntry, tally: Tally) -> Ready:
-        """The e-mail opt-in list: no export of a run replaces it, the newest choice of each person counts (E49)."""
-        from mmcampaign.edx_csv.optin import OptInList  # noqa: PLC0415  few have such a list, and pandas is slow to load
-
-        before = os.fstat(file.fileno())
-        listed = OptInList(file)
-        for chunk in listed.chunks():
-            tally.add(chunk)
-            self.on_rows(len(chunk.rows) + len(chunk.rejected))
-        tally.require_few_rejected(mended=bool(parse_name(entry.name, ()).mends))
-        _require_unchanged(before, os.fstat(file.fileno()))
-        loaded = tally.loaded(entry, ())
-        if loaded.rejected:
-            loaded = replace(loaded, header=header_text(file))
-
-        def write() -> Outcome:
-            rows = ((one.person, one.choice, one.chosen_at) for one in listed.choices())
-            with self.store.write() as connection:
-                merge_choices(connection, loaded, rows, by_id=listed.by_id)
-            return loaded, Changes()
-
-        return Ready(write=write)
-
-    def _logged(self, entry: ImportEntry) -> Ready:
-        return Ready(write=partial(self._log, entry))
-
-    def _log(self, entry: ImportEntry) -> Outcome:
-        """The log keeps what was recognised, not every stray file of a folder."""
-        if entry.status is not FileStatus.IGNORED or entry.course is not None:
-            with self.store.write() as connection:
-                log_import(connection, entry)
-        return entry, Changes()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known of a report beside its file."""
-
-    course: Course
-    loss: LossLimit
 
 
 def _digest(file: Any) -> str:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
     return digest
-
-
-def _require_unchanged(before: os.stat_result, after: os.stat_result) -> None:
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InputError("The file changed while it was being read.", todo="Let the download finish first.")
 
 
 def _ignored(entry: ImportEntry, why: str, found: Found, file: BinaryIO) -> ImportEntry:
@@ -344,7 +200,7 @@ def _ignored(entry: ImportEntry, why: str, found: Found, file: BinaryIO) -> Impo
         said = "By its first line it is an e-mail opt-in list, but its name is not edX's."
     else:
         said = "The name does not say which course run it is of. Give it back the name edX gave it."
-    return _refused(entry, f"{said} {_how_to_say(found, entry)}")
+    return refused(entry, f"{said} {_how_to_say(found, entry)}")
 
 
 def _how_to_say(found: Found, entry: ImportEntry) -> str:
@@ -373,14 +229,3 @@ def _missing_grades(file: BinaryIO) -> Iterator[str]:
 def _typed(found: Found) -> str:
     """What to type for the file, or for the archive it is in."""
     return str(next((path for path in (found.shown, *found.shown.parents) if path.is_file()), found.shown))
-
-
-def _refused(entry: ImportEntry, why: str) -> ImportEntry:
-    return replace(entry, status=FileStatus.REFUSED, reason=why, accepted=0)
-
-
-def _refused_rows(entry: ImportEntry, tally: Tally, refusal: InputError) -> ImportEntry:
-    """With its rows, where all of them were counted."""
-    rows = tally.rows if tally.complete else 0
-    entry = replace(entry, rows=rows, rejected=rows, rejected_rows=tally.shown())
-    return _refused(entry, f"{refusal.what} {refusal.todo}".strip())

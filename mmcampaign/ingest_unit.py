@@ -4,11 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Event
+from typing import TYPE_CHECKING
 
 from mmcampaign.edx_csv import GRADES, PROFILE
-from mmcampaign.ingest_file import Found, Outcome, Reading, Ready
-from mmcampaign.store.exports import Changes
-from mmcampaign.store.first_load import FirstLoad, FirstRun
+from mmcampaign.ingest_file import Reading
+from mmcampaign.ingest_ready import Found, Outcome, Ready
+from mmcampaign.store.import_log import Changes
+
+if TYPE_CHECKING:  # whose module brings Arrow; it is loaded where there are rows
+    from mmcampaign.store.first_load import FirstLoad, FirstRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +20,9 @@ class ReadyUnit:
     """Files that were read; ``run`` are the rows of their reports, where a first load can take them."""
 
     files: tuple[Ready, ...]
-    run: FirstRun | None = None
+    run: "FirstRun | None" = None
 
-    def write(self, load: FirstLoad | None = None) -> Iterator[Outcome]:
+    def write(self, load: "FirstLoad | None" = None) -> Iterator[Outcome]:
         """What came of each file, as soon as it is written, or in the first load that has ended."""
         for file in self.files:
             added = load.added(file.export) if load and file.export else None
@@ -40,13 +44,21 @@ def read_unit(reading: Reading, unit: Sequence[Found], *, awaited: Event | None 
         for found in unit:
             files.append(reading.read(found))
             stack.callback(files[-1].discard)
-        exports = {file.export.entry.kind: file.export for file in files if file.export is not None}
-        run = FirstRun(grades=exports.get(GRADES), profile=exports.get(PROFILE))
-        joins = awaited is not None and run.is_simple
-        if awaited is not None and joins and not awaited.is_set():
+        run = _first_run(files) if awaited is not None else None
+        if awaited is not None and run is not None and not awaited.is_set():
             _ = run.joined
-        if not joins:
-            for export in exports.values():
-                export.staging.load()
+        if run is None:
+            for file in files:
+                if file.export is not None:
+                    file.export.staging.load()
         stack.pop_all()
-        return ReadyUnit(files=tuple(files), run=run if joins else None)
+        return ReadyUnit(files=tuple(files), run=run)
+
+
+def _first_run(files: Sequence[Ready]) -> "FirstRun | None":
+    """The reports together, where joining is all that a first load has to do."""
+    from mmcampaign.store.first_load import FirstRun  # noqa: PLC0415  a folder read before needs no Arrow
+
+    exports = {file.export.entry.kind: file.export for file in files if file.export is not None}
+    run = FirstRun(grades=exports.get(GRADES), profile=exports.get(PROFILE))
+    return run if run.is_simple else None

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmcampaign.edx_csv import mended_csv, mended_name
+from mmcampaign.edx_csv import mended_name
+from mmcampaign.edx_csv.mended import mended_csv
 from mmcampaign.errors import UnavailableError
 from mmcampaign.store.engine import Store
 from mmcampaign.store.imports import Mendable, list_mendable

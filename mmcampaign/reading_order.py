@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mmcampaign.edx_csv import GRADES, PROFILE, ExportName
-from mmcampaign.ingest_file import Found
+from mmcampaign.ingest_ready import Found
 
 Named = tuple[ExportName, Found]
 

@@ -5,10 +5,8 @@ While a batch is on the wire the next one is claimed and written, where that lea
 judged, so that trouble stops the run as exactly as if one batch went after the other.
 """
 
-import gc
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -24,7 +22,6 @@ from mmcampaign.watch import REACH_NOBODY, Turns, Watch
 
 FAILURES_IN_A_ROW = 25
 PUT_OFFS_IN_A_ROW = 10
-_ALLOCATIONS = 100_000  # more than two batches take
 
 
 @dataclass(kw_only=True)
@@ -57,24 +54,13 @@ def send_all(
 ) -> None:
     """Send up to ``run.total`` messages; ``run`` says what came of it. ``wait`` waits for the send window."""
     watch = Watch(app, campaign.id, run.stop, None if backend.name in REACH_NOBODY else app.settings.mail.window)
-    with _few_collections(), Hand(app, campaign, backend, watch) as hand:
+    with Hand(app, campaign, backend, watch) as hand:
         sender = _Sender(app, backend, run, watch, hand)
         while sender.goes_on(wait=wait):
             on_progress(run)
     run.interrupted = run.stop.is_set()
     if run.done < run.total:
         run.told = watch.decided or ("" if run.interrupted else watch.closed())
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """The values of a batch have no cycles and go with it: to look for some takes a fifth of the time of a run."""
-    before = gc.get_threshold()
-    gc.set_threshold(_ALLOCATIONS, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
-from mmcampaign.edx_csv import Chunk, RejectedRow
 from mmcampaign.errors import InputError
 from mmcampaign.model import FileStatus
 from mmcampaign.store.import_log import ImportEntry
+
+if TYPE_CHECKING:  # they are Arrow's, which those do without who only word a count
+    from mmcampaign.edx_csv.rows import Chunk, RejectedRow
 
 # More bad rows than this, and the file is not what it seems (edX case E22); the details of no more are kept.
 BAD_ROWS, BAD_SHARE, BAD_ROWS_KEPT = 5, 0.01, 10_000
@@ -21,11 +24,11 @@ class Tally:
 
     rows: int = 0
     rejected: int = 0
-    kept: list[RejectedRow] = field(default_factory=list)
+    kept: "list[RejectedRow]" = field(default_factory=list)
     tracks: Counter[str] = field(default_factory=Counter)
     complete: bool = False
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: "Chunk") -> None:
         self.rows += len(chunk.rows) + len(chunk.rejected)
         self.rejected += len(chunk.rejected)
         self.kept.extend(chunk.rejected[: BAD_ROWS_KEPT - len(self.kept)])
@@ -78,5 +81,5 @@ def count_of_learners(number: int) -> str:
     return f"{number} learner" + ("" if number == 1 else "s")
 
 
-def _plain(rows: Sequence[RejectedRow]) -> tuple[tuple[int, str, str], ...]:
+def _plain(rows: "Sequence[RejectedRow]") -> tuple[tuple[int, str, str], ...]:
     return tuple((row.line, row.reason, row.raw) for row in rows)

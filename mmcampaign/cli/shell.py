@@ -6,8 +6,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,16 +35,19 @@ Campaign = Annotated[
 
 @dataclass
 class Shell:
-    """The global options of one call."""
+    """The global options of one call; ``closing`` has what is closed at its end."""
 
     config: Path | None = None
     debug: bool = False
+    closing: ExitStack = field(default_factory=ExitStack)
 
     def open(self, today: str = "", actor: str = "") -> "App":
-        """The app for this call; its database is closed when the process ends."""
+        """The app for this call; its database is closed when the command ends."""
         from mmcampaign.app import open_app
 
-        return open_app(self.config, os.environ, cwd=Path.cwd(), today=a_day(today), actor=actor)
+        app = open_app(self.config, os.environ, cwd=Path.cwd(), today=a_day(today), actor=actor)
+        self.closing.callback(app.store.close)
+        return app
 
 
 def shell_of(ctx: typer.Context) -> Shell:

@@ -1,14 +1,14 @@
-"""Adapter for the files edX's instructor dashboard writes: names, headers, rows. every reader of CSV lives here.
+"""Adapter for the files edX writes: names, headers, rows. Every reader of CSV lives here.
 
-``names`` says what a file claims to be, ``blocks`` cuts its bytes into whole records, ``header`` finds the columns,
-``rows`` checks and types the values, ``reading`` puts these together. ``odd_forms`` knows the copies and old exports
-that are written another way, ``archive`` what is compressed, ``optin`` the list of e-mail choices. Everything that
-cannot be read for certain is refused (InputError).
+``names`` says what a file claims to be, ``opening`` whether it is CSV at all, ``header`` finds the columns, ``archive``
+knows what is compressed. This much is told from here and needs no library, for most files of a folder were read before.
+Of the others ``blocks`` cuts the bytes into whole records, ``rows`` checks and types the values, ``reading`` puts these
+together; ``odd_forms`` knows the copies and old exports that are written another way, ``mended`` the files of mended
+rows, ``optin`` the list of e-mail choices. Everything that cannot be read for certain is refused (InputError).
 """
 
 from mmcampaign.edx_csv.archive import extract, unpacked
 from mmcampaign.edx_csv.header import Layout, count_records, kind_of_header, read_layout, sniff_kind
-from mmcampaign.edx_csv.mended import MendedRows, header_text, mended_csv, read_mended
 from mmcampaign.edx_csv.names import (
     GRADE_ERRORS,
     GRADES,
@@ -24,8 +24,6 @@ from mmcampaign.edx_csv.names import (
     parse_stamp,
     term_and_year,
 )
-from mmcampaign.edx_csv.reading import Report, open_odd, open_plain
-from mmcampaign.edx_csv.rows import ROWS, Chunk, RejectedRow, read_rows
 
 __all__ = [
     "GRADES",
@@ -34,28 +32,17 @@ __all__ = [
     "PROFILE",
     "READABLE",
     "REPORTS",
-    "ROWS",
     "UNKNOWN",
-    "Chunk",
     "ExportName",
     "Layout",
-    "MendedRows",
-    "RejectedRow",
-    "Report",
     "count_records",
     "extract",
-    "header_text",
     "is_archive",
     "kind_of_header",
-    "mended_csv",
     "mended_name",
-    "open_odd",
-    "open_plain",
     "parse_name",
     "parse_stamp",
     "read_layout",
-    "read_mended",
-    "read_rows",
     "sniff_kind",
     "term_and_year",
     "unpacked",

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, BinaryIO, cast
 
-from mmcampaign.edx_csv.blocks import AGAIN
+from mmcampaign.edx_csv.opening import AGAIN
 from mmcampaign.errors import InputError
 
 LIMIT = 8 << 30

@@ -14,22 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mmcampaign.edx_csv.opening import AGAIN, LONGEST_RECORD, read_record
 from mmcampaign.errors import InputError
 
 BLOCK_BYTES = 4 << 20
-LONGEST_RECORD = 64 << 20
-BOM = b"\xef\xbb\xbf"
-AGAIN = "Download the report again from edX."
 
 _LF, _CR, _COMMA, _QUOTE = 10, 13, 44, 34
-_FOREIGN = (
-    (b"\x1f\x8b", "The file is a compressed copy (gzip), not CSV."),
-    (b"PK\x03\x04", "The file is a ZIP archive, or a workbook, not CSV."),
-    (b"%PDF", "The file is a PDF, not CSV."),
-    (b"\xff\xfe", "The file is UTF-16, as spreadsheets save it, not edX's CSV."),
-    (b"\xfe\xff", "The file is UTF-16, as spreadsheets save it, not edX's CSV."),
-)
-
 Octets = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int64]
 
@@ -114,42 +104,6 @@ class Block:
         return self.data[start:end].decode("utf-8", "replace").rstrip("\r\n")
 
 
-def open_report(file: BinaryIO) -> bytes:
-    """Read the header record, without BOM and line end; the file then stands at its first data record.
-
-    Empty when there is nothing but a BOM (E7). Raises InputError for what is no CSV at all (E5).
-    """
-    head = file.read(1024)
-    if not head:
-        raise InputError("The file is empty.", todo=AGAIN)
-    for magic, what in _FOREIGN:
-        if head.startswith(magic):
-            raise InputError(what, todo=AGAIN)
-    if head.removeprefix(BOM).lstrip().startswith(b"<"):
-        raise InputError("The file is an error page, not CSV: the download link had run out.", todo=AGAIN)
-    file.seek(len(BOM) if head.startswith(BOM) else 0)
-    return _header_record(file)
-
-
-def _header_record(file: BinaryIO) -> bytes:
-    header = _read_record(file)
-    if header and not header.endswith(b"\n"):
-        raise InputError("The file is cut off in its header.", todo=AGAIN)
-    return header.rstrip(b"\r\n")
-
-
-def _read_record(file: BinaryIO, *, quoted: bool = False) -> bytes:
-    """Lines until one ends outside quotes; ``quoted``: a quote is open already. Of endless ones only a part."""
-    lines, size = [], 0
-    while size <= LONGEST_RECORD and (line := file.readline(LONGEST_RECORD)):
-        lines.append(line)
-        size += len(line)
-        quoted ^= line.count(b'"') % 2 == 1
-        if not quoted:
-            break
-    return b"".join(lines)
-
-
 def split_blocks(file: BinaryIO, *, cells: int | None, first_line: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
     """The rest of the file, in blocks of about ``size`` bytes.
 
@@ -157,8 +111,8 @@ def split_blocks(file: BinaryIO, *, cells: int | None, first_line: int, size: in
     header's ``cells``; None leaves these to the caller.
     """
     line = first_line
-    while data := file.read(size):
-        found = _completed(Block(data=data + file.readline(LONGEST_RECORD), first_line=line), file)
+    while data := _read_lines(file, size):
+        found = _completed(Block(data=data, first_line=line), file)
         block = found.whole()
         _require_text(block)
         if cells is not None:
@@ -170,11 +124,21 @@ def split_blocks(file: BinaryIO, *, cells: int | None, first_line: int, size: in
             raise _unfinished(len(found.data) - len(block.data), line)
 
 
+def _read_lines(file: BinaryIO, size: int) -> bytes:
+    """At least ``size`` bytes, up to the end of a line; read in one piece, since putting two together copies both."""
+    start = file.tell()
+    file.seek(start + size)
+    file.readline(LONGEST_RECORD)
+    end = file.tell()
+    file.seek(start)
+    return file.read(end - start)
+
+
 def _completed(block: Block, file: BinaryIO) -> Block:
     """The block with the rest of its last record, when that goes on in the lines that follow."""
     if len(block.quotes) % 2 == 0:
         return block
-    return Block(data=block.data + _read_record(file, quoted=True), first_line=block.first_line)
+    return Block(data=block.data + read_record(file, quoted=True), first_line=block.first_line)
 
 
 def _unfinished(size: int, line: int) -> InputError:

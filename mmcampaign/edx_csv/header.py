@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from mmcampaign.edx_csv.blocks import AGAIN, open_report, split_blocks
 from mmcampaign.edx_csv.names import GRADES, OPT_IN, PROFILE, UNKNOWN
+from mmcampaign.edx_csv.opening import AGAIN, open_report, read_record
 from mmcampaign.errors import InputError
 
 Names = Mapping[str, tuple[str, ...]]
@@ -113,9 +113,13 @@ def header_cells(text: str, delimiter: str) -> list[str]:
 
 
 def count_records(file: BinaryIO) -> int:
-    """Data rows of a list that is counted but not read (``grade_report_err``)."""
-    header = _cells(open_report(file))
-    return sum(block.records for block in split_blocks(file, cells=len(header), first_line=2)) if header else 0
+    """Data rows of a list that is counted but not read (``grade_report_err``). Raises InputError for a damaged one."""
+    header, number = _cells(open_report(file)), 0
+    while header and (record := read_record(file)):
+        if not record.endswith(b"\n") or len(_cells(record.rstrip(b"\r\n"))) != len(header):
+            raise InputError("The list is damaged.", todo=AGAIN)
+        number += 1
+    return number
 
 
 def _cells(record: bytes) -> list[str]:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from mmcampaign.arrow_values import array
 from mmcampaign.edx_csv.odd_forms import OddForm, Record, records, written_form
 from mmcampaign.edx_csv.rows import Chunk, RejectedRow
 
@@ -76,7 +77,7 @@ class MendedRows:
                 else:
                     kept.append(place)
                 taken.add(learner)
-            rows = chunk.rows.take(pa.array(kept, pa.int64()))
+            rows = chunk.rows.take(array(kept, pa.int64()))
             yield replace(chunk, rows=rows, rejected=tuple(sorted(rejected, key=lambda row: row.line)))
 
 

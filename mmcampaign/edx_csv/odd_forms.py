@@ -15,9 +15,9 @@ from decimal import Decimal
 from itertools import islice
 from typing import BinaryIO
 
-from mmcampaign.edx_csv.blocks import AGAIN, BOM
 from mmcampaign.edx_csv.header import Layout, header_cells, kind_of_header, layout_of
 from mmcampaign.edx_csv.names import GRADES
+from mmcampaign.edx_csv.opening import AGAIN, BOM
 from mmcampaign.errors import InputError
 
 DAMAGED = "A spreadsheet has saved this file ({how}): names and user names may be damaged. A new download is safer."

@@ -13,9 +13,10 @@ from typing import BinaryIO
 import pandas as pd
 import pyarrow as pa
 
-from mmcampaign.edx_csv.blocks import AGAIN, Block, open_report, split_blocks
+from mmcampaign.edx_csv.blocks import Block, split_blocks
 from mmcampaign.edx_csv.header import header_cells, kind_of_header
 from mmcampaign.edx_csv.names import OPT_IN
+from mmcampaign.edx_csv.opening import AGAIN, open_report
 from mmcampaign.edx_csv.rows import Chunk, RejectedRow
 from mmcampaign.errors import InputError
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO
 
+from mmcampaign.arrow_values import empty_table
 from mmcampaign.edx_csv.header import read_layout
 from mmcampaign.edx_csv.odd_forms import OddForm, Record, find_odd_form, in_batches
 from mmcampaign.edx_csv.rows import ROWS, Chunk, RejectedRow, read_rows
@@ -59,7 +60,7 @@ def _odd_rows(file: BinaryIO, form: OddForm, exported_at: datetime) -> Iterator[
         if len(sound) < len(batch):
             shifted = (record for record in batch if "@" not in record.cells[places["email"]])
             rejected = tuple(_rejected(record, NO_ADDRESS) for record in shifted)
-            yield Chunk(rows=ROWS[form.layout.kind].empty_table(), rejected=rejected, tracks={})
+            yield Chunk(rows=empty_table(ROWS[form.layout.kind]), rejected=rejected, tracks={})
         data, origin = _canonical(sound, form, list(places.items()))
         for chunk in read_rows(io.BytesIO(data), layout, exported_at):
             yield replace(chunk, rejected=tuple(_rejected(origin[row.line], row.reason) for row in chunk.rejected))

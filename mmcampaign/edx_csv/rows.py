@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from mmcampaign.edx_csv.blocks import AGAIN, BOM, Block, split_blocks
+from mmcampaign.arrow_values import array, from_numpy, scalar
+from mmcampaign.edx_csv.blocks import Block, split_blocks
 from mmcampaign.edx_csv.header import Layout
 from mmcampaign.edx_csv.names import GRADES, PROFILE
+from mmcampaign.edx_csv.opening import AGAIN, BOM
 from mmcampaign.errors import InputError
 
 _TEXTS = ("username", "email", "email_key")
@@ -35,7 +38,8 @@ ROWS: Mapping[str, pa.Schema] = {
 }
 
 _TRACK = {PROFILE: "profile_track", GRADES: "enrollment_track"}
-_ID_DIGITS = 18
+_ID_DIGITS = scalar(18, pa.int32())
+_EMPTY, _UNKNOWN = scalar("", pa.string()), scalar(None, pa.string())
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     "grade": (r"[0-9](\.[0-9]+)?", "The grade is not a fraction such as 0.65."),  # above 1 is possible (E23), 65 is not
     "enrollment_track": (r"[A-Za-z0-9_-]+", "The enrollment track is not a code such as verified."),
@@ -77,8 +81,9 @@ def read_rows(file: BinaryIO, layout: Layout, exported_at: datetime) -> Iterator
         cells = _parse(block, layout)
         problems = _problems(cells)
         if problems:
-            sound = pc.invert(pc.is_in(pa.array(range(len(cells))), pa.array(list(problems), pa.int64())))
-            cells = cells.filter(sound)
+            sound = np.ones(len(cells), bool)
+            sound[list(problems)] = False
+            cells = cells.filter(from_numpy(sound))
         yield Chunk(
             rows=_typed(cells, layout.kind, exported_at),
             rejected=_rejected(block, problems),
@@ -116,7 +121,7 @@ def _parse(block: Block, layout: Layout) -> pa.Table:
     table = table.slice(1 if first else 0)
     if len(table) != block.records:
         raise _unreadable(block)
-    if pc.any(pc.equal(table["student_id"], "")).as_py():  # Arrow takes an empty line for a row
+    if pc.any(pc.equal(table["student_id"], _EMPTY)).as_py():  # Arrow takes an empty line for a row
         block.require_cells(layout.cells)
     return table
 
@@ -170,7 +175,7 @@ def _typed(cells: pa.Table, kind: str, exported_at: datetime) -> pa.Table:
     known = cells.append_column("email_key", _casefolded(cells["email"]))
     if kind == GRADES and exported_at < _UNMARKED_UNENROLLED_SINCE and "enrollment_status" not in known.column_names:
         # Only active enrollments were listed then (E17).
-        known = known.append_column("enrollment_status", pa.array(["enrolled"] * len(cells), pa.string()))
+        known = known.append_column("enrollment_status", array(["enrolled"] * len(cells), pa.string()))
     return pa.table([_column(known, field) for field in ROWS[kind]], schema=ROWS[kind])
 
 
@@ -180,7 +185,7 @@ def _casefolded(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if all(bytes(chunk.buffers()[-1] or b"").isascii() for chunk in values.chunks):
         return lower
     foreign = pc.invert(pc.string_is_ascii(values))
-    folded = pa.array([value.casefold() for value in values.filter(foreign).to_pylist()], pa.string())
+    folded = array([value.casefold() for value in values.filter(foreign).to_pylist()], pa.string())
     return pc.replace_with_mask(lower.combine_chunks(), foreign.combine_chunks(), folded)
 
 
@@ -188,6 +193,6 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(len(table), field.type)])
     values = table[field.name]
-    for unknown in _NULLS.get(field.name, ()):
-        values = pc.if_else(pc.equal(values, unknown), pa.scalar(None, values.type), values)
+    for text in _NULLS.get(field.name, ()):
+        values = pc.if_else(pc.equal(values, scalar(text, pa.string())), _UNKNOWN, values)
     return values.cast(field.type)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from sqlalchemy import Boolean, Column, Executable, Insert, Integer, Table, lite
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import ExecutableDDLElement
 
+from mmcampaign.arrow_values import array
 from mmcampaign.store.tables import UtcDateTime
 
 _DIALECT = sqlite.dialect()
@@ -30,6 +32,12 @@ def into(table: Table, values: Mapping[str, Any], *, replace: bool = False) -> s
     return as_sql(insert.prefix_with("OR REPLACE") if replace else insert)
 
 
+@cache
+def insert_rows(table: Table, columns: tuple[str, ...], *, replace: bool = False) -> str:
+    """INSERT of rows that have these columns, in this order."""
+    return into(table, places(columns), replace=replace)
+
+
 def as_rows(table: Table, values: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Values by column of ``table``, as SQLite keeps them; all rows name the same columns."""
     return pa.table({name: _stored(table.c[name], [row[name] for row in values]) for name in values[0]})
@@ -39,7 +47,7 @@ def _stored(column: Column[Any], values: list[Any]) -> pa.Array:
     kind = column.type.dialect_impl(_DIALECT)
     process = kind.bind_processor(_DIALECT)
     stored = [value if process is None or value is None else process(value) for value in values]
-    return pa.array(stored, pa.int64() if isinstance(kind, Integer | Boolean) else pa.string())
+    return array(stored, pa.int64() if isinstance(kind, Integer | Boolean) else pa.string())
 
 
 def stamps_as_text(stamps: Sequence[datetime]) -> pa.Array:

@@ -12,8 +12,10 @@ from mmcampaign.store.enrollments import Run, audit_is_hidden, replace_grades, r
 from mmcampaign.store.holdback import LossLimit, require_small_loss
 from mmcampaign.store.import_log import (
     REASON_SUPERSEDED,
+    Changes,
     ImportEntry,
     add_warning,
+    as_duplicate,
     find_current,
     find_read,
     log_import,
@@ -30,30 +32,6 @@ AUDIT_HIDDEN = (
     "The grade report of this run lists verified learners only, so those who passed on a free track are missing: "
     "nobody can be invited to upgrade in this run."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Changes:
-    """What an ingest changed, counted once for each learner and course or run.
-
-    Learners seen for the first time; courses that became passed, or certified; runs in which a learner moved from a
-    free to a paid track; runs whose newest exports list a learner no more.
-    """
-
-    new_learners: int = 0
-    newly_passed: int = 0
-    newly_certified: int = 0
-    upgraded: int = 0
-    vanished: int = 0
-
-    def __add__(self, other: "Changes") -> "Changes":
-        return Changes(
-            new_learners=self.new_learners + other.new_learners,
-            newly_passed=self.newly_passed + other.newly_passed,
-            newly_certified=self.newly_certified + other.newly_certified,
-            upgraded=self.upgraded + other.upgraded,
-            vanished=self.vanished + other.vanished,
-        )
 
 
 Merged = tuple[ImportEntry, Changes]  # the log entry as it was written, and what changed
@@ -102,28 +80,13 @@ def merge_export(export: Export) -> Merged:
             record_history(connection, staging.table, entry)
         import_id = log_import(connection, entry)
         is_old = entry.status is FileStatus.SUPERSEDED
-        changes = Changes(new_learners=merge_learners(connection, staging.table, entry.stamp, is_old=is_old))
+        changes = merge_learners(connection, staging.table, entry.stamp, is_old=is_old)
         if is_old:
             return entry, changes
         if current is not None:
             mark_superseded(connection, current.id)
         changes += _replace_run(connection, staging, export.run(import_id))
         return flag_hidden_audit(connection, entry, import_id), changes
-
-
-def as_duplicate(entry: ImportEntry, twin: Any) -> ImportEntry:
-    """The entry of a file whose bytes were read before as the same export (edX case E3)."""
-    said = "The same file was read" if twin.name == entry.name else f"Its bytes were read as {twin.name}"
-    return replace(
-        entry,
-        status=FileStatus.DUPLICATE,
-        rows=twin.rows,
-        accepted=twin.accepted,
-        rejected=twin.rejected,
-        reason=f"{said} on {twin.ingested_at:%Y-%m-%d}.",
-        warnings=(),
-        rejected_rows=(),
-    )
 
 
 def _judged(entry: ImportEntry, current: Any) -> ImportEntry:

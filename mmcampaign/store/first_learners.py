@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmcampaign.arrow_values import from_numpy, scalar, to_numpy
 from mmcampaign.store.learners import RETIRED_NAME
 
 KEPT_BYTES = 128 << 20  # in memory; what is more goes to the scratch folder, and is read from there as it is needed
@@ -38,17 +39,17 @@ class _Run:
 
     def between(self, low: int, high: int, stamps: Sequence[datetime]) -> pa.Table:
         """Those with ids from ``low`` up to, but without, ``high``; stamps as their places in order."""
-        ids = self.people["student_id"].to_numpy()
+        ids = to_numpy(self.people["student_id"])
         start, end = np.searchsorted(ids, [low, high])
         rows = self.people.slice(start, end - start)
-        graded, enrolled = (pa.scalar(_place(at, stamps), pa.int16()) for at in (self.graded_at, self.enrolled_at))
-        never = pa.scalar(_NEVER, pa.int16())
+        graded, enrolled = (scalar(_place(at, stamps), pa.int16()) for at in (self.graded_at, self.enrolled_at))
+        never = scalar(_NEVER, pa.int16())
         retired = (
             pc.if_else(rows["retired_graded"], graded, never),
             pc.if_else(rows["retired_enrolled"], enrolled, never),
         )
         rows = rows.append_column("seen", pc.if_else(rows["of_profile"], enrolled, graded))
-        rows = rows.append_column("profile_seen", pc.if_else(rows["enrolled"], enrolled, pa.scalar(-1, pa.int16())))
+        rows = rows.append_column("profile_seen", pc.if_else(rows["enrolled"], enrolled, scalar(-1, pa.int16())))
         rows = rows.append_column("retired", pc.min_element_wise(*retired))
         return rows.drop_columns(["of_profile", "enrolled", "retired_graded", "retired_enrolled"])
 
@@ -93,10 +94,10 @@ class FirstLearners:
         if not rows:
             return []
         step = max(1, len(self._runs))  # a part of the ids shows where the others are
-        ids = np.concatenate([run.people["student_id"].to_numpy()[::step] for run in self._runs if len(run.people)])
+        ids = np.concatenate([to_numpy(run.people["student_id"])[::step] for run in self._runs if len(run.people)])
         ids.sort()
         inner = ids[:: max(1, BATCH // step)][1:].tolist()
-        last = max(int(run.people["student_id"].to_numpy()[-1]) for run in self._runs if len(run.people))
+        last = max(int(to_numpy(run.people["student_id"])[-1]) for run in self._runs if len(run.people))
         return [0, *dict.fromkeys(inner), last + 1]
 
 
@@ -111,43 +112,43 @@ def newest(rows: pa.Table) -> pa.Table:
 
     ``seen``, ``profile_seen`` (-1: in no profile) and ``retired`` are places of stamps, oldest first.
     """
-    ids = rows["student_id"].to_numpy()
+    ids = to_numpy(rows["student_id"])
     order = np.argsort(ids, kind="stable")
     starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
-    retired = rows["retired"].to_numpy()
+    retired = to_numpy(rows["retired"])
     who, what = order[starts], order[starts]
     several = np.diff(starts, append=len(ids)) > 1
     if several.any():
         group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(ids)))
         among = several[group]
         group, places = group[among], order[among]
-        of_rows = rows.take(pa.array(places))
+        of_rows = rows.take(from_numpy(places))
         who, what = who.copy(), what.copy()
         who[several] = places[_highest(of_rows, group, _identity_rank(of_rows), _IDENTITY, _identity_texts)]
         what[several] = places[_highest(of_rows, group, _profile_rank(of_rows), _NAMED, _profile_texts)]
     first = np.minimum.reduceat(retired[order], starts) if len(starts) else retired
-    is_retired = pa.array(first != _NEVER)
-    nothing = pa.scalar(None, pa.string())
-    of_person = {name: rows[name].take(pa.array(who)) for name in ("student_id", "username", "email", "email_key")}
-    of_profile = {name: rows[name].take(pa.array(what)) for name in ("name", "country")}
-    seen, profile_seen = rows["seen"].take(pa.array(who)), rows["profile_seen"].take(pa.array(what))
+    is_retired = from_numpy(first != _NEVER)
+    nothing, never, zero = scalar(None, pa.string()), scalar(None, pa.int16()), scalar(0, pa.int16())
+    of_person = {name: rows[name].take(from_numpy(who)) for name in ("student_id", "username", "email", "email_key")}
+    of_profile = {name: rows[name].take(from_numpy(what)) for name in ("name", "country")}
+    seen, profile_seen = rows["seen"].take(from_numpy(who)), rows["profile_seen"].take(from_numpy(what))
     return pa.table(
         {
             **of_person,
             **{name: pc.if_else(is_retired, nothing, values) for name, values in of_profile.items()},
-            "retired_at": pc.if_else(is_retired, pa.array(first), pa.scalar(None, pa.int16())),
+            "retired_at": pc.if_else(is_retired, from_numpy(first), never),
             "seen_at": seen,
-            "profile_seen_at": pc.if_else(pc.greater_equal(profile_seen, 0), profile_seen, pa.scalar(None, pa.int16())),
+            "profile_seen_at": pc.if_else(pc.greater_equal(profile_seen, zero), profile_seen, never),
         }
     )
 
 
 def _identity_rank(rows: pa.Table) -> tuple[Numbers, ...]:
-    return (rows["retired"].to_numpy() != _NEVER).astype(np.int64), rows["seen"].to_numpy()
+    return (to_numpy(rows["retired"]) != _NEVER).astype(np.int64), to_numpy(rows["seen"])
 
 
 def _profile_rank(rows: pa.Table) -> tuple[Numbers, ...]:
-    return (rows["profile_seen"].to_numpy(),)
+    return (to_numpy(rows["profile_seen"]),)
 
 
 def _identity_texts(rows: pa.Table) -> list[tuple[str | bool, ...]]:
@@ -171,11 +172,11 @@ def _highest(
     one, other = order[tied], order[tied + 1]
     differ = np.zeros(len(tied), bool)
     for name in names:
-        pair = (pc.fill_null(rows[name].take(pa.array(places)), "") for places in (one, other))
-        differ |= pc.not_equal(*pair).to_numpy()
+        pair = (pc.fill_null(rows[name].take(from_numpy(places)), scalar("", pa.string())) for places in (one, other))
+        differ |= to_numpy(pc.not_equal(*pair))
     if differ.any():
         members = np.flatnonzero(np.isin(group, group[one[differ]]))
-        values = texts(rows.take(pa.array(members)))
+        values = texts(rows.take(from_numpy(members)))
         places = {value: place for place, value in enumerate(sorted(set(values)))}
         last = np.zeros(len(group), np.int64)
         last[members] = [places[value] for value in values]

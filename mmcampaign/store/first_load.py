@@ -20,18 +20,19 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 from mmcampaign.completion import PASSED
 from mmcampaign.model import Status
 from mmcampaign.store.bulk import Bulk, BulkError
-from mmcampaign.store.bulk_rows import as_rows, as_sql, into, places, stamps_as_text
+from mmcampaign.store.bulk_rows import as_rows, as_sql, insert_rows, into, places, stamps_as_text
 from mmcampaign.store.changes import ExportChanges
 from mmcampaign.store.completion import first_completions
 from mmcampaign.store.engine import LOCK_WAIT_SECONDS, Store, alone, trouble
 from mmcampaign.store.enrollments import Run
-from mmcampaign.store.exports import AUDIT_HIDDEN, Changes, Export
+from mmcampaign.store.exports import AUDIT_HIDDEN, Export
 from mmcampaign.store.first_learners import FirstLearners
-from mmcampaign.store.import_log import READ, ImportEntry, row_of, rows_of_rejected
+from mmcampaign.store.import_log import Changes, ImportEntry, row_of, rows_of_rejected
 from mmcampaign.store.joined import Joined, join_reports
 from mmcampaign.store.staging import staged_grades, staged_profiles, staged_rows, writable
 from mmcampaign.store.standing import GRADE_REPORT
 from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, rejected_rows
+from mmcampaign.store.unread import READ_BEFORE
 
 # Pages go out as they are filled: a larger cache would hold what nobody asks for again. The sorter of the index takes
 # as much memory once more, and a thread of its own for what does not fit.
@@ -76,7 +77,7 @@ def begin_first_load(store: Store, folder: Path) -> "FirstLoad | None":
     None where anything was read before, where somebody else has the database open, and on PostgreSQL: each export is
     merged by itself then. Until the load has ended nobody can use the database, in this process or another.
     """
-    if store.dialect != "sqlite" or store.path is None or not _is_unread(store):
+    if store.dialect != "sqlite" or store.path is None:
         return None
     with ExitStack() as closing:
         if not closing.enter_context(alone(store)):
@@ -86,7 +87,7 @@ def begin_first_load(store: Store, folder: Path) -> "FirstLoad | None":
             bulk = Bulk(store.path, (f"busy_timeout = {int(LOCK_WAIT_SECONDS * 1000)}", *_SETTINGS))
             closing.callback(bulk.close)
             bulk.run("BEGIN EXCLUSIVE")
-            if any(bulk.read(as_sql(query)) for query in _READ_BEFORE):
+            if any(bulk.read(as_sql(query)) for query in READ_BEFORE):
                 return None  # somebody was quicker
             return FirstLoad(store, bulk, folder, closing.pop_all())
     raise AssertionError
@@ -102,25 +103,6 @@ def _thrifty() -> Iterator[None]:
         yield
     finally:
         pa.set_memory_pool(before)
-
-
-# A report may have been read that lists nobody: the log knows, though no learner does.
-_READ_BEFORE = (
-    select(imports.c.id).where(imports.c.status.in_(READ), imports.c.course_instance.is_not(None)).limit(1),
-    *(
-        select(table.c[name]).limit(1)
-        for table, name in (
-            (learners, "student_id"),
-            (course_instancedetails, "learner_id"),
-            (completions, "learner_id"),
-        )
-    ),
-)
-
-
-def _is_unread(store: Store) -> bool:
-    with store.read() as connection:
-        return not any(connection.execute(query).first() for query in _READ_BEFORE)
 
 
 class FirstLoad:
@@ -188,13 +170,14 @@ class FirstLoad:
         if hidden and not of_grades:
             entry = replace(entry, warnings=(*entry.warnings, AUDIT_HIDDEN))
         file = entry.sha256, entry.name
+        if file in self._logged:
+            self._bulk.run(as_sql(delete(rejected_rows).where(rejected_rows.c.import_id == self._logged[file])))
         number = self._logged.setdefault(file, max(self._logged.values(), default=0) + 1)
         values = {"id": number, **row_of(entry), "audit_hidden": hidden and of_grades}
-        self._bulk.run(as_sql(delete(rejected_rows).where(rejected_rows.c.import_id == number)))
-        self._bulk.run(into(imports, places(list(values)), replace=True), as_rows(imports, [values]))
+        self._bulk.run(insert_rows(imports, tuple(values), replace=True), as_rows(imports, [values]))
         if entry.rejected_rows:
             rows = rows_of_rejected(number, entry.rejected_rows)
-            self._bulk.run(into(rejected_rows, places(list(rows[0]))), as_rows(rejected_rows, rows))
+            self._bulk.run(insert_rows(rejected_rows, tuple(rows[0])), as_rows(rejected_rows, rows))
         self._added[file] = entry
         self.summary.append(_first_changes(number, entry, joined))
         return number

@@ -1,8 +1,8 @@
-"""The log of files read: ``imports`` and ``rejected_rows``."""
+"""The log of files read, ``imports`` and ``rejected_rows``, and what is said of a file."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from mmcampaign.model import FileStatus
+from mmcampaign.store.dialect import one_of
 from mmcampaign.store.tables import imports, rejected_rows
 
 REASON_SUPERSEDED = "A newer export of this run counts; names and addresses were looked at."
+ExportKey = tuple[str, str, str | None, datetime | None]
 READ = (FileStatus.LOADED.value, FileStatus.SUPERSEDED.value)
 
 
@@ -51,6 +53,44 @@ class ImportEntry:
         return self.exported_at
 
 
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What an ingest changed, counted once for each learner and course or run.
+
+    Learners seen for the first time; those with another user name or address than before; courses that became passed,
+    or certified; runs in which a learner moved from a free to a paid track; runs whose newest exports list a learner no
+    more.
+    """
+
+    new_learners: int = 0
+    renamed: int = 0
+    newly_passed: int = 0
+    newly_certified: int = 0
+    upgraded: int = 0
+    vanished: int = 0
+
+    def __add__(self, other: "Changes") -> "Changes":
+        return Changes(
+            new_learners=self.new_learners + other.new_learners,
+            renamed=self.renamed + other.renamed,
+            newly_passed=self.newly_passed + other.newly_passed,
+            newly_certified=self.newly_certified + other.newly_certified,
+            upgraded=self.upgraded + other.upgraded,
+            vanished=self.vanished + other.vanished,
+        )
+
+
+def export_key(export: ImportEntry | Row[Any]) -> ExportKey:
+    """The bytes of an export and what they are an export of: who has all of that in common is the same one."""
+    return export.sha256, export.kind, export.course_instance, export.exported_at
+
+
+def read_before(connection: Connection, digests: Collection[str]) -> dict[ExportKey, Row[Any]]:
+    """The imports of files with these SHA-256 that were read: ``find_read`` for many of them at once."""
+    query = select(imports).where(one_of(connection, imports.c.sha256, list(digests)), imports.c.status.in_(READ))
+    return {export_key(row): row for row in connection.execute(query)}
+
+
 def find_read(connection: Connection, entry: ImportEntry) -> Row[Any] | None:
     """The import of the same bytes as the same export, under whatever name, if there is one (edX case E3).
 
@@ -64,6 +104,36 @@ def find_read(connection: Connection, entry: ImportEntry) -> Row[Any] | None:
         imports.c.status.in_(READ),
     )
     return connection.execute(same).first()
+
+
+def as_duplicate(entry: ImportEntry, twin: Any) -> ImportEntry:
+    """The entry of a file whose bytes were read before as the same export (edX case E3)."""
+    said = "The same file was read" if twin.name == entry.name else f"Its bytes were read as {twin.name}"
+    return replace(
+        entry,
+        status=FileStatus.DUPLICATE,
+        rows=twin.rows,
+        accepted=twin.accepted,
+        rejected=twin.rejected,
+        reason=f"{said} on {twin.ingested_at:%Y-%m-%d}.",
+        warnings=(),
+        rejected_rows=(),
+    )
+
+
+def find_mended(connection: Connection, digits: str, name: str) -> Row[Any] | None:
+    """The import whose refused rows a file of that name holds, mended; ``digits`` begin its SHA-256.
+
+    None when no such file was read. Of the same bytes read as several exports, the one whose name the file still has.
+    """
+    query = select(imports).where(
+        imports.c.sha256.startswith(digits, autoescape=True),
+        imports.c.status.in_(READ),
+        imports.c.supplements.is_(None),
+    )
+    found = connection.execute(query.order_by(imports.c.id)).all()
+    named = (row for row in found if name.startswith(PurePath(row.name).name.split(".csv")[0] + "."))
+    return next(named, found[0] if found else None)
 
 
 def find_current(connection: Connection, kind: str, course_instance: str | None) -> Row[Any] | None:

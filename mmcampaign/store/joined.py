@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmcampaign.arrow_values import array, from_numpy, scalar, to_numpy
 from mmcampaign.completion import is_audit_passed, status_of_run
 from mmcampaign.model import Status
 from mmcampaign.store.learners import RETIRED_NAME
 
 _BELOW = -1.0  # any grade that is not a passing one
+_FALSE = scalar(False, pa.bool_())
 _PEOPLE = ("student_id", "username", "email", "email_key", "name", "country", "of_profile", "enrolled")
 
 
@@ -42,7 +44,7 @@ def join_reports(grades: pa.Table, profile: pa.Table, *, graded_is_newer: bool, 
     learners = _listed(grades, profile)
     grades, profile = _at(grades, learners), _at(profile, learners)
     rows = {
-        "student_id": pa.array(learners),
+        "student_id": from_numpy(learners),
         **{name: grades[name] for name in grades.column_names if name not in profile.column_names},
         **{name: profile[name] for name in ("name", "country", "profile_track")},
         "graded": grades["student_id"].is_valid(),
@@ -62,25 +64,25 @@ def join_reports(grades: pa.Table, profile: pa.Table, *, graded_is_newer: bool, 
 
 def _listed(*reports: pa.Table) -> npt.NDArray[np.int64]:
     """The learners of all of them, in order. Most reports are in order already, which a stable sort makes use of."""
-    learners = np.concatenate([rows["student_id"].to_numpy() for rows in reports])
+    learners = np.concatenate([to_numpy(rows["student_id"]) for rows in reports])
     learners.sort(kind="stable")
     return learners[np.diff(learners, prepend=-1) > 0]
 
 
 def _at(rows: pa.Table, learners: npt.NDArray[np.int64]) -> pa.Table:
     """The rows of these learners, all null for who has none; ``learners`` are in order, and name everybody there is."""
-    known = rows["student_id"].to_numpy()
+    known = to_numpy(rows["student_id"])
     if np.array_equal(known, learners):
         return rows
     places = np.full(len(learners), -1)
     places[np.searchsorted(learners, known)] = np.arange(len(known))
-    return rows.take(pa.array(places, mask=places < 0))
+    return rows.take(from_numpy(places, places >= 0))
 
 
 def _identity(grades: pa.Table, profile: pa.Table, rows: Mapping[str, Any], graded_is_newer: bool) -> dict[str, Any]:
     """User name and address by the rule of ``learners.py``: a retired user name first, then the newer report."""
     retired_graded, retired_enrolled = (
-        pc.fill_null(pc.starts_with(one["username"], RETIRED_NAME), False) for one in (grades, profile)
+        pc.fill_null(pc.starts_with(one["username"], RETIRED_NAME), _FALSE) for one in (grades, profile)
     )
     newer = pc.and_(retired_enrolled, pc.invert(retired_graded))
     if not graded_is_newer:
@@ -92,7 +94,7 @@ def _identity(grades: pa.Table, profile: pa.Table, rows: Mapping[str, Any], grad
     return {
         "username": username,
         "email": email,
-        "email_key": pc.if_else(pc.equal(key, email), pa.scalar(None, pa.string()), key),
+        "email_key": pc.if_else(pc.equal(key, email), scalar(None, pa.string()), key),
         "of_profile": of_profile,
         "retired_graded": retired_graded,
         "retired_enrolled": retired_enrolled,
@@ -105,13 +107,14 @@ def _retired(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _judged(rows: Mapping[str, Any], passing_grade: float) -> tuple[dict[str, pa.Array], dict[Status, int]]:
     """Status and audit pass of every row, by the rules of ``completion.py``; and how often each status is there."""
-    reached = pc.fill_null(pc.add(pc.greater_equal(rows["grade"], passing_grade).cast(pa.int8()), 1), 0)
-    grades, key = (None, _BELOW, passing_grade), reached.to_numpy().astype(np.int64)
+    reached = pc.greater_equal(rows["grade"], scalar(passing_grade, pa.float64()))
+    known, above = (to_numpy(pc.fill_null(flags, _FALSE)) for flags in (rows["grade"].is_valid(), reached))
+    grades, key = (None, _BELOW, passing_grade), known.astype(np.int64) + above
     texts = []
     for name in ("enrollment_track", "certificate_eligible", "certificate_delivered"):
-        different = pc.fill_null(rows[name], "").combine_chunks().dictionary_encode()
+        different = pc.fill_null(rows[name], scalar("", pa.string())).combine_chunks().dictionary_encode()
         texts.append([*different.dictionary.to_pylist(), ""])
-        key = key * len(texts[-1]) + different.indices.to_numpy()
+        key = key * len(texts[-1]) + to_numpy(different.indices)
     shape = (len(grades), *map(len, texts))
     numbers = np.bincount(key, minlength=1)
     cases = np.flatnonzero(numbers)
@@ -124,10 +127,10 @@ def _judged(rows: Mapping[str, Any], passing_grade: float) -> tuple[dict[str, pa
         counts[status[-1]] += int(numbers[case])
     which = np.zeros(len(numbers), np.int64)
     which[cases] = np.arange(len(cases))
-    which = pa.array(which[key])
+    which = from_numpy(which[key])
     judged = {
-        "status": pa.array([one.value for one in status], pa.string()).take(which),
-        "audit_passed": pa.array(audit, pa.bool_()).take(which),
+        "status": array([one.value for one in status], pa.string()).take(which),
+        "audit_passed": array(audit, pa.bool_()).take(which),
     }
     return judged, dict(counts)
 
@@ -136,7 +139,7 @@ def _hides_audit(rows: Mapping[str, Any]) -> bool:
     """Whether the grade report lists verified learners only while the profile shows others, see ``enrollments.py``."""
 
     def others(tracks: Any) -> Any:
-        return pc.fill_null(pc.not_equal(tracks, "verified"), False)
+        return pc.fill_null(pc.not_equal(tracks, scalar("verified", pa.string())), _FALSE)
 
     graded = pc.any(pc.and_(rows["graded"], others(rows["enrollment_track"])), min_count=0).as_py()
     return not graded and bool(pc.any(others(rows["profile_track"]), min_count=0).as_py())

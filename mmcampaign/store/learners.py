@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from mmcampaign.store.dialect import insert_into, is_empty
+from mmcampaign.store.import_log import Changes
 from mmcampaign.store.tables import RowId, UtcDateTime, learners
 
 RETIRED_NAME = "retired__user_"
@@ -44,8 +45,8 @@ _outdated = Table(
 )
 
 
-def merge_learners(connection: Connection, staged: Table, exported_at: datetime, *, is_old: bool = False) -> int:
-    """Bring the facts of the staged rows into ``learners``; returns how many learners are new.
+def merge_learners(connection: Connection, staged: Table, exported_at: datetime, *, is_old: bool = False) -> Changes:
+    """Bring the facts of the staged rows into ``learners``; returns how many are new, and how many renamed.
 
     ``is_old`` says that a newer export of the same run was read before, which changes nothing but the time it takes.
 
@@ -59,9 +60,9 @@ def merge_learners(connection: Connection, staged: Table, exported_at: datetime,
         may_change = select(staged.c.student_id).where(~_was_seen_since(staged, exported_at))
         connection.execute(_outdated.insert().from_select(["student_id"], may_change))
         facts = facts.where(staged.c.student_id.in_(select(_outdated.c.student_id)))
-        new = 0 if is_empty(connection, _outdated) else _merge(connection, facts.subquery("facts"))
+        changes = Changes() if is_empty(connection, _outdated) else _merge(connection, facts.subquery("facts"))
         _outdated.drop(connection)
-        return new
+        return changes
     return _merge(connection, facts.subquery("facts"))
 
 
@@ -84,19 +85,19 @@ def _count_new(connection: Connection, facts: Subquery) -> int:
     return int(connection.execute(counted).scalar_one())
 
 
-def _merge(connection: Connection, facts: Subquery) -> int:
-    new = _count_new(connection, facts)
+def _merge(connection: Connection, facts: Subquery) -> Changes:
+    new, renamed = _count_new(connection, facts), 0
     if not is_empty(connection, learners):
-        connection.execute(_rename(facts))
+        renamed = connection.execute(_rename(facts)).rowcount
     insert = insert_into(connection, learners)
     rows = select(facts).where(true()).order_by(facts.c.student_id)  # SQLite wants the WHERE
     connection.execute(_keep_highest(insert.from_select(facts.c.keys(), rows)))
-    return new
+    return Changes(new_learners=new, renamed=renamed)
 
 
 def count_shared_addresses(connection: Connection) -> int:
     """How many addresses stand on more than one account (edX case E34)."""
-    shared = select(_old["email_key"]).where(_old["email_key"] != "").group_by(_old["email_key"])
+    shared = select(_old["email_key"]).where(_old["email_key"] > "").group_by(_old["email_key"])
     shared = shared.having(func.count() > 1)
     return int(connection.execute(select(func.count()).select_from(shared.subquery())).scalar_one())
 

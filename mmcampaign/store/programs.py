@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, inse
 
 from mmcampaign.model import Program, Status
 from mmcampaign.store.completion import rebuild_course, recompute_status
+from mmcampaign.store.dialect import is_empty
 from mmcampaign.store.engine import Store
 from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, program_courses
 
@@ -67,6 +68,8 @@ def _sync_courses(connection: Connection, wanted: Configured) -> None:
     if wanted:
         connection.execute(insert(program_courses), list(wanted.values()))
     _assign_rows(connection)
+    if is_empty(connection, course_instancedetails):
+        return
     connection.execute(delete(completions).where(completions.c.course.not_in(select(program_courses.c.course))))
     for code, course in wanted.items():
         if any(before.get(code, {}).get(key) != course[key] for key in ("prefix", "passing_grade")):

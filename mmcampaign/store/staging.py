@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 from sqlalchemy import BigInteger, Column, Connection, Double, MetaData, Table, Text, text
 
+from mmcampaign.arrow_values import empty_table, to_numpy
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.store.bulk import Bulk, BulkError
 from mmcampaign.store.bulk_rows import into, places
@@ -84,7 +85,7 @@ class Staging:
         self._open.close()
 
     def add(self, rows: pa.Table) -> None:
-        self._learners.append(rows["student_id"].to_numpy())
+        self._learners.append(to_numpy(rows["student_id"]))
         self._waiting.append(rows.select(self.table.columns.keys()))
         self._bytes += rows.nbytes
         if self._bytes > self.keeps:
@@ -232,13 +233,13 @@ def open_staging(store: Store, table: Table, columns: pa.Schema, folder: Path) -
     """
     with explained(store):
         staging = (_ScratchFile if store.dialect == "sqlite" else _TemporaryTable)(store, table, folder)
-    staging.add(columns.empty_table())  # the table is there even if no row is
+    staging.add(empty_table(columns))  # the table is there even if no row is
     return staging
 
 
 def staged_rows(table: Table) -> pa.Table:
     """The rows of a report that has none."""
-    return pa.schema([(column.name, _arrow_type(column)) for column in table.columns]).empty_table()
+    return empty_table(pa.schema([(column.name, _arrow_type(column)) for column in table.columns]))
 
 
 def _arrow_type(column: Column[Any]) -> pa.DataType:

@@ -6,7 +6,6 @@ the history of the run only. The newer one replaces them together with their exp
 
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
@@ -16,28 +15,13 @@ from mmcampaign.model import FileStatus
 from mmcampaign.store.completion import note_learners, rebuild_completions
 from mmcampaign.store.enrollment_history import add_to_history, listed_in
 from mmcampaign.store.enrollments import Run, add_grades, add_profiles
-from mmcampaign.store.exports import Changes, as_duplicate, flag_hidden_audit
-from mmcampaign.store.import_log import READ, ImportEntry, find_read, log_import
+from mmcampaign.store.exports import flag_hidden_audit
+from mmcampaign.store.import_log import Changes, ImportEntry, as_duplicate, find_read, log_import
 from mmcampaign.store.learners import merge_learners
 from mmcampaign.store.staging import Staging, staged_grades
 from mmcampaign.store.tables import course_instancedetails, imports
 
 REASON_SUPERSEDED = "A newer export of this run counts; of these rows, names and addresses were looked at."
-
-
-def find_mended(connection: Connection, digits: str, name: str) -> Row[Any] | None:
-    """The import whose refused rows a file of that name holds, mended; ``digits`` begin its SHA-256.
-
-    None when no such file was read. Of the same bytes read as several exports, the one whose name the file still has.
-    """
-    query = select(imports).where(
-        imports.c.sha256.startswith(digits, autoescape=True),
-        imports.c.status.in_(READ),
-        imports.c.supplements.is_(None),
-    )
-    found = connection.execute(query.order_by(imports.c.id)).all()
-    named = (row for row in found if name.startswith(PurePath(row.name).name.split(".csv")[0] + "."))
-    return next(named, found[0] if found else None)
 
 
 def standing_in(connection: Connection, import_id: int, learners: Collection[int]) -> frozenset[int]:
@@ -64,7 +48,7 @@ def merge_supplement(
             entry = replace(entry, status=FileStatus.SUPERSEDED, reason=REASON_SUPERSEDED)
         add_to_history(connection, staging.table, export)
         import_id = log_import(connection, entry)
-        changes = Changes(new_learners=merge_learners(connection, staging.table, entry.stamp))
+        changes = merge_learners(connection, staging.table, entry.stamp)
         if entry.status is FileStatus.SUPERSEDED:
             return entry, changes
         run = Run(

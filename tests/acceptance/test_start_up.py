@@ -5,19 +5,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from mmcampaign.cli import NOUNS, command_line
 from mmcampaign.store.engine import open_store
 from tests.worlds import fill, make_settings, people
 
 # Measured: pandas with pyarrow costs more than a second, premailer (with requests) and Jinja half a second.
 HEAVY = {
-    *("alembic", "jinja2", "numpy", "pandas", "premailer", "psycopg", "pyarrow", "requests", "sendgrid", "xlsxwriter"),
+    *("adbc_driver_manager", "alembic", "email_validator", "jinja2", "numpy", "pandas", "premailer", "psycopg"),
+    *("pyarrow", "requests", "rich", "sendgrid", "xlsxwriter"),
 }
 RUN = """
 import json, sys
-from mmcampaign.cli import main
+from mmcampaign.__main__ import main
 try:
     main()
 except SystemExit as ended:
@@ -50,8 +54,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ],
 )
 def test_light_commands_load_nothing_heavy(folder: Path, words: str, forbidden: set[str]):
-    command = [sys.executable, "-c", RUN, *words.split()]
+    assert not forbidden & loaded(folder, *words.split())
+
+
+def loaded(folder: Path, *words: str) -> set[str]:
+    """What a command that succeeds has loaded when it ends."""
+    command = [sys.executable, "-c", RUN, *words]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    code, loaded = json.loads(ran.stderr.splitlines()[-1])
+    code, modules = json.loads(ran.stderr.splitlines()[-1])
     assert code == 0, ran.stderr
-    assert not forbidden & set(loaded)
+    return set(modules)
+
+
+def test_an_ingest_loads_what_it_needs_only(folder: Path):
+    downloads, header = folder / "downloads", "id,username,name,email,enrollment_mode,country\r\n"
+    downloads.mkdir()
+    for month in (1, 2):
+        export = downloads / f"NX_RIVER1x_1T2030_student_profile_info_2030-0{month}-01-0000.csv"
+        export.write_text(f"{header}{100 + month},zoe{month},Zoe,zoe@mail.example,audit,AU\r\n")
+        assert loaded(folder, "ingest", "downloads") & {"numpy", "pandas", "pyarrow"} == {"numpy", "pyarrow"}
+    assert not HEAVY & loaded(folder, "ingest", "downloads")
+
+
+def test_every_command_is_found_in_its_file():
+    for noun, commands in NOUNS.items():
+        for command in commands:
+            assert set(commands) == set(commands_of(command, "--config", "elsewhere.toml")), f"{command}: {noun}.py"
+    every = commands_of()
+    assert every == commands_of("ingest", "--help") == commands_of("no-such-command")
+    assert set(every) == {command for commands in NOUNS.values() for command in commands}
+
+
+def commands_of(*words: str) -> list[str]:
+    group: Any = get_command(command_line(words))
+    return list(group.commands)

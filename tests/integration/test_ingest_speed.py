@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, inspect, select
 
-from mmcampaign import ingest as ingesting
 from mmcampaign.errors import UnavailableError
 from mmcampaign.ingest import Changes, FileResult, IngestResult, ingest
 from mmcampaign.model import Course, FileStatus, Program
@@ -145,7 +144,7 @@ def check_first_load(world: Path, runs: list[Run], older: Rows, limit: str) -> N
         if run.profile is not None:
             paths.append(here("student_profile_info", str(run.stamps[1]), run.profile))
     with copy_of(world, "apart.db") as apart:
-        with mock.patch.object(ingesting, "begin_first_load", lambda *_: None):
+        with mock.patch.object(first_load, "begin_first_load", lambda *_: None):
             changes = sum((ingest(apart, [PROGRAM], [path], now=NOW).changes for path in paths), Changes())
         wanted = facts(apart)
     with copy_of(world, "together.db") as together, ExitStack() as stack:

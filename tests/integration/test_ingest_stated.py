@@ -147,6 +147,11 @@ def test_e34_an_address_on_two_accounts_is_said(store: Store, tmp_path: Path) ->
     assert result.warnings == (
         "1 address stands on more than one account: each is written to once, as the account whose file is newest.",
     )
+    assert (result.changes.new_learners, result.changes.renamed) == (0, 1)
+    again = tmp_path / RIGHT.replace("-06-01-", "-06-03-")
+    again.write_bytes(later.read_bytes())
+    result = ingest(store, (make_program(),), [again], now=NOW)
+    assert (result.files[0].status, result.changes.renamed, result.warnings) == (FileStatus.LOADED, 0, ())
     with store.read() as connection:
         assert len(connection.execute(select(learners)).all()) == 3
 

@@ -15,17 +15,16 @@ from mmcampaign.edx_csv import (
     GRADES,
     OPT_IN,
     PROFILE,
-    Chunk,
     count_records,
     is_archive,
     kind_of_header,
     parse_name,
     read_layout,
-    read_rows,
     sniff_kind,
     term_and_year,
 )
 from mmcampaign.edx_csv.blocks import split_blocks
+from mmcampaign.edx_csv.rows import Chunk, read_rows
 from mmcampaign.errors import InputError
 
 PREFIXES = ("NordlandX_RIVER1x", "NordlandX_RIVER1x_1", "NordlandX_RIVER.2x", "Nordland_X_LAKE")
@@ -283,7 +282,8 @@ def test_bytes_that_are_no_utf8_are_refused_with_their_line(size: int) -> None:
 
 
 def test_a_record_without_end_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmcampaign.edx_csv.blocks.LONGEST_RECORD", 1_000)
+    for module in ("blocks", "opening"):
+        monkeypatch.setattr(f"mmcampaign.edx_csv.{module}.LONGEST_RECORD", 1_000)
     data = as_csv(GRADE_HEADER, grade_row(1), grade_row(2, Username="line\r\n" * 2_000))
     file = io.BytesIO(data)
     layout = read_layout(file, GRADES, STAMP)

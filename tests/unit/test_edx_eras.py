@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mmcampaign.edx_csv import GRADES, OPT_IN, PROFILE, open_odd, open_plain, sniff_kind
+from mmcampaign.edx_csv import GRADES, OPT_IN, PROFILE, sniff_kind
+from mmcampaign.edx_csv.reading import open_odd, open_plain
 from mmcampaign.errors import InputError
 
 BLOCK = "Enrollment Track,Verification Status,Certificate Eligible,Certificate Delivered,Certificate Type"

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from mmcampaign.edx_csv import Chunk, RejectedRow, header_text, mended_csv, mended_name, parse_name, read_mended
-from mmcampaign.edx_csv.mended import STANDS, TWICE
+from mmcampaign.edx_csv import mended_name, parse_name
+from mmcampaign.edx_csv.mended import STANDS, TWICE, header_text, mended_csv, read_mended
+from mmcampaign.edx_csv.rows import Chunk, RejectedRow
 
 NAME = "Org_ONE1x_1T2019_grade_report_2019-03-01-0000"
 DIGEST = "0a1b2c3d" + "e" * 56

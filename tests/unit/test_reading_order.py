@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mmcampaign.edx_csv import parse_name
-from mmcampaign.ingest_file import Found
+from mmcampaign.ingest_ready import Found
 from mmcampaign.reading_order import in_turn
 
 NEW_GRADES = "Org_ONE_1T2019_grade_report_2019-03-01-0000.csv"
