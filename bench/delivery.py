@@ -32,6 +32,7 @@ from mmcampaign.sending import SendRequest, send
 
 PROGRAM = "engy"
 OUR_BATCHES = (100, 25)
+SENDGRID_TIMES = 10  # as many people for SendGrid: with fewer its requests would not be full
 
 Ways = dict[str, Callable[[], float]]
 
@@ -39,9 +40,8 @@ Ways = dict[str, Callable[[], float]]
 def run(messages: int, rounds: int = 3) -> None:
     """Print messages per second and ratios: SMTP first, then SendGrid."""
     with tempfile.TemporaryDirectory() as scratch:
-        world = World(Path(scratch), messages)
-        smtp(world, rounds)
-        sendgrid(world, rounds)
+        smtp(World(Path(scratch) / "smtp", messages), rounds)
+        sendgrid(World(Path(scratch) / "sendgrid", SENDGRID_TIMES * messages), rounds)
 
 
 def smtp(world: "World", rounds: int) -> None:
@@ -87,6 +87,7 @@ class World:
 
     def __init__(self, folder: Path, messages: int) -> None:
         self.folder, self.messages = folder, messages
+        folder.mkdir()
         today = datetime.now(UTC).date()
         source = resource("config.toml").read_text(encoding="utf-8")
         (folder / "config.toml").write_text(demo_config(source, today=today), encoding="utf-8")
