@@ -93,7 +93,7 @@ def command(folder: Path, url: str, case: Case) -> Cli:
         **ENVIRONMENT,
         MMCAMPAIGN_DATABASE__URL=url,
         MMCAMPAIGN_DELIVERY__FILE__DIR=str(folder / "outbox"),  # one for all workers, who have a folder each
-        MMCAMPAIGN_MAIL__RATE_PER_SECOND="400" if case.server else "100000",
+        MMCAMPAIGN_MAIL__RATE_PER_SECOND="250" if case.server else "100000",
     )
 
 
