@@ -5,8 +5,9 @@ Heavy imports happen inside commands.
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,9 +33,15 @@ NOUNS = {
 }
 
 
-def command_line(words: Collection[str] = ()) -> typer.Typer:
-    """The commands; of a call with these words only the files that may be meant, all of them where help may be."""
-    wanted = [noun for noun, commands in NOUNS.items() if set(commands) & set(words)]
+def command_line(words: Sequence[str] = ()) -> typer.Typer:
+    """The commands; of a call with these words only the files that may be meant, all of them where help may be.
+
+    So they are for a word that is no command: the one that was meant is looked for among all.
+    """
+    pairs = pairwise(["", *words])
+    called = next((word for before, word in pairs if not word.startswith("-") and before != "--config"), "")
+    is_known = any(called in commands for commands in NOUNS.values())
+    wanted = [noun for noun, commands in NOUNS.items() if is_known and set(commands) & set(words)]
     made = typer.Typer(
         name="mmcampaign",
         help="Email campaigns for edX MicroMasters programs: from downloaded reports to an approved, sent, logged "

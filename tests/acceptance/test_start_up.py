@@ -81,7 +81,8 @@ def test_every_command_is_found_in_its_file():
         for command in commands:
             assert set(commands) == set(commands_of(command, "--config", "elsewhere.toml")), f"{command}: {noun}.py"
     every = commands_of()
-    assert every == commands_of("ingest", "--help") == commands_of("no-such-command")
+    assert every == commands_of("ingest", "--help") == commands_of("no-such-command") == commands_of("sned", "history")
+    assert every == commands_of("--config", "ingest"), "a command is still to come"
     assert set(every) == {command for commands in NOUNS.values() for command in commands}
 
 
