@@ -9,12 +9,14 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Connection,
     Insert,
     MetaData,
     Select,
+    SelectBase,
     Table,
     and_,
     case,
@@ -30,14 +32,20 @@ from sqlalchemy import (
 
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS, RANK, passed_mark
 from mmcampaign.model import Status
-from mmcampaign.store.dialect import insert_into, is_empty
+from mmcampaign.store.dialect import insert_into
 from mmcampaign.store.runs import of_courses
 from mmcampaign.store.tables import completions, course_instancedetails
 
 _details = course_instancedetails.c
 _ALONE = (_details.course, _details.learner_id, _details.status, _details.enrollment_track, _details.course_instance)
 _temporary = MetaData()
-_touched = Table("touched_learners", _temporary, Column("learner_id", BigInteger), prefixes=["TEMPORARY"])
+_touched = Table(
+    "touched_learners",
+    _temporary,
+    Column("learner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("has_completion", Boolean),
+    prefixes=["TEMPORARY"],
+)
 _fresh = Table(
     "fresh_completions",
     _temporary,
@@ -106,29 +114,24 @@ class CompletionChanges:
         )
 
 
-def note_learners(connection: Connection, rows: ColumnElement[bool]) -> None:
-    """Remember whose rows of ``course_instancedetails`` are about to change; ``rebuild_completions`` needs it."""
+def note_learners(connection: Connection, course: str, learners: SelectBase) -> None:
+    """Remember whose rows of the course are about to change, each once; ``rebuild_completions`` needs it."""
     _temporary.create_all(connection, checkfirst=False)
-    _note(connection, rows)
-
-
-def _note(connection: Connection, rows: ColumnElement[bool]) -> None:
-    connection.execute(_touched.insert().from_select(["learner_id"], select(_details.learner_id).where(rows)))
-
-
-def rebuild_completions(connection: Connection, course: str, rows: ColumnElement[bool]) -> CompletionChanges:
-    """Derive the course's completions anew for the learners noted and those who have such rows now.
-
-    ``rows`` are of one run of the course, so that who has no completion of it yet has this row alone: it is copied.
-    """
-    seen_before = exists(
-        select(completions.c.learner_id).where(
-            completions.c.course == course, completions.c.learner_id == _details.learner_id
-        )
+    who = learners.subquery().c[0]
+    has_completion = exists(
+        select(completions.c.learner_id).where(completions.c.course == course, completions.c.learner_id == who)
     )
-    _note(connection, and_(rows, seen_before))
+    connection.execute(_touched.insert().from_select(_touched.c.keys(), select(who, has_completion).order_by(who)))
+
+
+def rebuild_completions(connection: Connection, course: str, course_instance: str) -> CompletionChanges:
+    """Derive the course's completions anew for the learners noted, whose rows of one run have changed.
+
+    Who has no completion of the course yet has a row of this run alone, which is copied.
+    """
     changes = _rebuild_noted(connection, course)
-    changes += _copy(connection, select(*_ALONE).where(rows, ~seen_before))
+    alone = _details.learner_id.in_(select(_touched.c.learner_id).where(~_touched.c.has_completion))
+    changes += _copy(connection, select(*_ALONE).where(_details.course_instance == course_instance, alone))
     _temporary.drop_all(connection, checkfirst=False)
     return changes
 
@@ -136,7 +139,9 @@ def rebuild_completions(connection: Connection, course: str, rows: ColumnElement
 def rebuild_course(connection: Connection, course: str) -> None:
     """Derive every completion of a course from nothing."""
     connection.execute(delete(completions).where(completions.c.course == course))
-    note_learners(connection, of_courses([course]))
+    _temporary.create_all(connection, checkfirst=False)
+    everybody = select(_details.learner_id, true()).where(of_courses([course])).distinct()
+    connection.execute(_touched.insert().from_select(_touched.c.keys(), everybody))
     _rebuild_noted(connection, course)
     _temporary.drop_all(connection, checkfirst=False)
 
@@ -177,9 +182,10 @@ def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _rebuild_noted(connection: Connection, course: str) -> CompletionChanges:
-    if is_empty(connection, _touched):
+    with_completion = select(_touched.c.learner_id).where(_touched.c.has_completion)
+    if connection.execute(with_completion.limit(1)).first() is None:
         return CompletionChanges()
-    noted = _details.learner_id.in_(select(_touched.c.learner_id))
+    noted = _details.learner_id.in_(with_completion)
     connection.execute(
         _fresh.insert().from_select([column.name for column in completions.columns], _best(course, noted))
     )
@@ -191,7 +197,7 @@ def _rebuild_noted(connection: Connection, course: str) -> CompletionChanges:
             completions.c.status == Status.CERTIFIED.value,
         ),
     )
-    _replace(connection, course)
+    _replace(connection, course, with_completion)
     return changes
 
 
@@ -223,11 +229,11 @@ def _count_new(connection: Connection, now: ColumnElement[bool], before: ColumnE
     return int(connection.execute(select(func.count()).select_from(_fresh).where(now, ~already)).scalar_one())
 
 
-def _replace(connection: Connection, course: str) -> None:
+def _replace(connection: Connection, course: str, learners: Select[Any]) -> None:
     connection.execute(
         delete(completions).where(
             completions.c.course == course,
-            completions.c.learner_id.in_(select(_touched.c.learner_id)),
+            completions.c.learner_id.in_(learners),
             ~exists(select(_fresh.c.learner_id).where(_same_learner())),
         )
     )

@@ -4,11 +4,13 @@ An export replaces the older one of its run and kind whole (edX cases E2, E45): 
 more has no row any more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     Integer,
     Table,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     literal,
     select,
     true,
+    union_all,
     update,
 )
 
@@ -29,6 +32,7 @@ from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.model import Status
 from mmcampaign.store.completion import audit_passed_in_sql, status_in_sql
 from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.standing import GRADE_REPORT, STUDENT_PROFILE, VALUES
 from mmcampaign.store.tables import course_instancedetails
 
 _details = course_instancedetails.c
@@ -138,6 +142,29 @@ def _of_profile(staged: Table, import_id: int) -> dict[str, Any]:
         "audit_passed": false(),
         "profile_import_id": literal(import_id),
     }
+
+
+def touched_by_grades(staged: Table, course_instance: str) -> CompoundSelect[Any]:
+    """The learners whose completion the staged grade report may change: who left it, changed in it or came."""
+    graded = and_(_details.course_instance == course_instance, _details.import_id.is_not(None))
+    return _touched(staged, VALUES[GRADE_REPORT], changing=graded, known=graded)
+
+
+def touched_by_profiles(staged: Table, course_instance: str) -> CompoundSelect[Any]:
+    """The same of a profile, which says nothing that counts about who stands in the grade report."""
+    here = _details.course_instance == course_instance
+    return _touched(staged, VALUES[STUDENT_PROFILE], changing=and_(here, _details.import_id.is_(None)), known=here)
+
+
+def _touched(
+    staged: Table, names: Sequence[str], *, changing: ColumnElement[bool], known: ColumnElement[bool]
+) -> CompoundSelect[Any]:
+    """``learner_id`` once each."""
+    same = staged.c.student_id == _details.learner_id
+    unchanged = and_(*(_details[name].is_not_distinct_from(staged.c[name]) for name in names))
+    changed = select(_details.learner_id).where(changing, ~exists(select(staged.c.student_id).where(same, unchanged)))
+    came = select(staged.c.student_id).where(~exists(select(_details.learner_id).where(known, same)))
+    return union_all(changed, came)
 
 
 def _is_staged(staged: Table) -> ColumnElement[bool]:

@@ -3,12 +3,19 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_
+from sqlalchemy import Connection
 
 from mmcampaign.model import FileStatus
 from mmcampaign.store.completion import note_learners, rebuild_completions
 from mmcampaign.store.enrollment_history import record_history
-from mmcampaign.store.enrollments import Run, audit_is_hidden, replace_grades, replace_profiles
+from mmcampaign.store.enrollments import (
+    Run,
+    audit_is_hidden,
+    replace_grades,
+    replace_profiles,
+    touched_by_grades,
+    touched_by_profiles,
+)
 from mmcampaign.store.holdback import LossLimit, require_small_loss
 from mmcampaign.store.import_log import (
     REASON_SUPERSEDED,
@@ -25,7 +32,6 @@ from mmcampaign.store.import_log import (
 )
 from mmcampaign.store.learners import merge_learners
 from mmcampaign.store.staging import Staging, staged_grades
-from mmcampaign.store.tables import course_instancedetails
 
 GRADE_REPORT = "grade_report"  # the kind, as edX's file names say it
 AUDIT_HIDDEN = (
@@ -106,13 +112,11 @@ def _judged(entry: ImportEntry, current: Any) -> ImportEntry:
 
 def _replace_run(connection: Connection, staging: Staging, run: Run) -> Changes:
     of_grades = staging.table is staged_grades
-    rows = course_instancedetails.c.course_instance == run.course_instance
-    if not of_grades:  # a profile says nothing that counts about who stands in the grade report
-        rows = and_(rows, course_instancedetails.c.import_id.is_(None))
-    note_learners(connection, rows)
+    touched = touched_by_grades if of_grades else touched_by_profiles
+    note_learners(connection, run.course, touched(staging.table, run.course_instance))
     replace_rows = replace_grades if of_grades else replace_profiles
     moved = replace_rows(connection, staging.table, run)
-    derived = rebuild_completions(connection, run.course, rows)
+    derived = rebuild_completions(connection, run.course, run.course_instance)
     return Changes(
         newly_passed=derived.newly_passed,
         newly_certified=derived.newly_certified,

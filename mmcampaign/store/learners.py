@@ -11,7 +11,9 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Insert,
     MetaData,
+    Select,
     Subquery,
     Table,
     Text,
@@ -24,12 +26,11 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     tuple_,
     update,
 )
 
-from mmcampaign.store.dialect import insert_into, is_empty
+from mmcampaign.store.dialect import is_empty
 from mmcampaign.store.import_log import Changes
 from mmcampaign.store.tables import RowId, UtcDateTime, learners
 
@@ -42,6 +43,10 @@ _IDENTITY = ("username", "email", "email_key")
 _old = dict(learners.c)
 _outdated = Table(
     "outdated_learners", MetaData(), Column("student_id", RowId, primary_key=True), prefixes=["TEMPORARY"]
+)
+_CHANGING = ("student_id", "name", "country", "retired_at", "seen_at", "profile_seen_at")  # no index follows these
+_changed = Table(
+    "changed_learners", MetaData(), *(Column(name, _old[name].type) for name in _CHANGING), prefixes=["TEMPORARY"]
 )
 
 
@@ -79,20 +84,16 @@ def _is_retired(staged: Table) -> ColumnElement[bool]:
     return func.substr(staged.c.username, 1, len(RETIRED_NAME)) == RETIRED_NAME
 
 
-def _count_new(connection: Connection, facts: Subquery) -> int:
-    is_known = select(learners.c.student_id).where(learners.c.student_id == facts.c.student_id).exists()
-    counted = select(func.count()).select_from(facts).where(~is_known)
-    return int(connection.execute(counted).scalar_one())
-
-
 def _merge(connection: Connection, facts: Subquery) -> Changes:
-    new, renamed = _count_new(connection, facts), 0
+    renamed = 0
     if not is_empty(connection, learners):
         renamed = connection.execute(_rename(facts)).rowcount
-    insert = insert_into(connection, learners)
-    rows = select(facts).where(true()).order_by(facts.c.student_id)  # SQLite wants the WHERE
-    connection.execute(_keep_highest(insert.from_select(facts.c.keys(), rows)))
-    return Changes(new_learners=new, renamed=renamed)
+        _changed.create(connection)
+        final = _final(facts)
+        connection.execute(_changed.insert().from_select(final.selected_columns.keys(), final))
+        connection.execute(_take_over())
+        _changed.drop(connection)
+    return Changes(new_learners=connection.execute(_add(facts)).rowcount, renamed=renamed)
 
 
 def count_shared_addresses(connection: Connection) -> int:
@@ -126,13 +127,18 @@ def _rename(facts: Subquery) -> Update:
     """Changed user names and addresses: few, and the only columns an index follows, so the merge leaves them alone."""
     new: Row = dict(facts.c)
     differs = or_(*(_old[name] != new[name] for name in _IDENTITY))
-    # The sum keeps SQLite from going through all learners and looking each one up among the staged rows.
-    same = learners.c.student_id == new["student_id"] + 0
-    return update(learners).where(same, differs, _is_newer(new)).values({name: new[name] for name in _IDENTITY})
+    changed = update(learners).where(_is_same(new), differs, _is_newer(new))
+    return changed.values({name: new[name] for name in _IDENTITY})
 
 
-def _keep_highest(insert: Any) -> Any:
-    new: Row = dict(insert.excluded)
+def _is_same(new: Row) -> ColumnElement[bool]:
+    """The sum keeps SQLite from going through all learners and looking each one up among the staged rows."""
+    return learners.c.student_id == new["student_id"] + 0
+
+
+def _final(facts: Subquery) -> Select[Any]:
+    """What the known learners whose facts change are to be, the highest of every fact."""
+    new: Row = dict(facts.c)
     newer = _is_newer(new)
     newer_profile = and_(
         new["profile_seen_at"].is_not(None),
@@ -141,19 +147,27 @@ def _keep_highest(insert: Any) -> Any:
     retired = or_(_old["retired_at"].is_not(None), new["retired_at"].is_not(None))
     retired_earlier = new["retired_at"] < _old["retired_at"]
     first_or_earlier = or_(_old["retired_at"].is_(None), retired_earlier)
-    return insert.on_conflict_do_update(
-        index_elements=["student_id"],
-        set_={
-            "seen_at": case((newer, new["seen_at"]), else_=_old["seen_at"]),
-            **{
-                name: case((retired, null()), (newer_profile, new[name]), else_=_old[name])
-                for name in ("name", "country")
-            },
-            "profile_seen_at": case((newer_profile, new["profile_seen_at"]), else_=_old["profile_seen_at"]),
-            "retired_at": case((first_or_earlier, new["retired_at"]), else_=_old["retired_at"]),
-        },
-        where=or_(newer, newer_profile, retired_earlier),
-    )
+    values: Row = {
+        "student_id": new["student_id"],
+        "seen_at": case((newer, new["seen_at"]), else_=_old["seen_at"]),
+        **{name: case((retired, null()), (newer_profile, new[name]), else_=_old[name]) for name in ("name", "country")},
+        "profile_seen_at": case((newer_profile, new["profile_seen_at"]), else_=_old["profile_seen_at"]),
+        "retired_at": case((first_or_earlier, new["retired_at"]), else_=_old["retired_at"]),
+    }
+    found = select(*_labelled(values)).join_from(facts, learners, _is_same(new))
+    return found.where(or_(newer, newer_profile, retired_earlier))
+
+
+def _take_over() -> Update:
+    """The final values into their rows. Without functions, SQLite writes no second journal to undo the statement by."""
+    final = {name: column for name, column in _changed.c.items() if name != "student_id"}
+    return update(learners).prefix_with("OR FAIL", dialect="sqlite").where(_is_same(dict(_changed.c))).values(final)
+
+
+def _add(facts: Subquery) -> Insert:
+    known = select(learners.c.student_id).where(learners.c.student_id == facts.c.student_id)
+    rows = select(facts).where(~known.exists()).order_by(facts.c.student_id)
+    return learners.insert().from_select(facts.c.keys(), rows).execution_options(preserve_rowcount=True)
 
 
 def _is_newer(new: Row) -> ColumnElement[bool]:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, select
 
 from mmcampaign.errors import InputError
 from mmcampaign.model import FileStatus
@@ -19,7 +19,7 @@ from mmcampaign.store.exports import flag_hidden_audit
 from mmcampaign.store.import_log import Changes, ImportEntry, as_duplicate, find_read, log_import
 from mmcampaign.store.learners import merge_learners
 from mmcampaign.store.staging import Staging, staged_grades
-from mmcampaign.store.tables import course_instancedetails, imports
+from mmcampaign.store.tables import imports
 
 REASON_SUPERSEDED = "A newer export of this run counts; of these rows, names and addresses were looked at."
 
@@ -76,10 +76,9 @@ def _require_new(connection: Connection, staging: Staging, export: Row[Any]) -> 
 
 
 def _add_to_run(connection: Connection, staging: Staging, run: Run) -> Changes:
-    details, staged = course_instancedetails.c, staging.table
-    rows = and_(details.course_instance == run.course_instance, details.learner_id.in_(select(staged.c.student_id)))
-    note_learners(connection, rows)
+    staged = staging.table
+    note_learners(connection, run.course, select(staged.c.student_id))
     add_rows = add_grades if staged is staged_grades else add_profiles
     add_rows(connection, staged, run)
-    derived = rebuild_completions(connection, run.course, rows)
+    derived = rebuild_completions(connection, run.course, run.course_instance)
     return Changes(newly_passed=derived.newly_passed, newly_certified=derived.newly_certified)
