@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from mmcampaign.model import Course, FileStatus, Program
 from mmcampaign.store.engine import Store
+from mmcampaign.store.learners import last_seen
 from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, metadata, rejected_rows
 
 SAMPLES = Path(__file__).parent / "data" / "edx-samples"
@@ -47,7 +48,10 @@ def facts(store: Store) -> dict[str, Any]:
                 {key: files.get(value) if key.endswith("import_id") else value for key, value in row.items()}
                 for row in rows
             ]
-        found["learners"] = [tuple(row) for row in connection.execute(select(learners).order_by("student_id"))]
+        facts_of = [column for column in learners.columns if not column.name.endswith("seen_at")]
+        stamps = [last_seen(learners, name) for name in ("seen_at", "profile_seen_at")]
+        query = select(*facts_of, *stamps).order_by(learners.c.student_id)
+        found["learners"] = [tuple(row) for row in connection.execute(query)]
         known = select(imports.c.sha256, imports.c.kind, imports.c.course_instance, imports.c.status, imports.c.reason)
         known = known.add_columns(imports.c.rows, imports.c.accepted, imports.c.rejected, imports.c.audit_hidden)
         read = known.where(imports.c.status.in_([FileStatus.LOADED, FileStatus.SUPERSEDED]))

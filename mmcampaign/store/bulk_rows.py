@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Boolean, Column, Executable, Insert, Integer, Table, literal_column
+from sqlalchemy import Column, Executable, Insert, Table, literal_column
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import ExecutableDDLElement
 
 from mmcampaign.arrow_values import array
-from mmcampaign.store.tables import UtcDateTime
+from mmcampaign.store.tables import UnixTime, UtcDateTime
 
 _DIALECT = sqlite.dialect()
 
@@ -44,12 +44,11 @@ def as_rows(table: Table, values: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _stored(column: Column[Any], values: list[Any]) -> pa.Array:
-    kind = column.type.dialect_impl(_DIALECT)
-    process = kind.bind_processor(_DIALECT)
+    process = column.type.dialect_impl(_DIALECT).bind_processor(_DIALECT)
     stored = [value if process is None or value is None else process(value) for value in values]
-    return array(stored, pa.int64() if isinstance(kind, Integer | Boolean) else pa.string())
+    return array(stored, pa.int64() if any(isinstance(value, int) for value in stored) else pa.string())
 
 
-def stamps_as_text(stamps: Sequence[datetime]) -> pa.Array:
-    """Times as SQLite keeps them."""
-    return _stored(Column("stamp", UtcDateTime()), list(stamps))
+def stored_stamps(stamps: Sequence[datetime], kind: UtcDateTime | UnixTime) -> pa.Array:
+    """Times as SQLite keeps them in a column of this kind."""
+    return _stored(Column("stamp", kind), list(stamps))

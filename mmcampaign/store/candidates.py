@@ -27,6 +27,7 @@ from mmcampaign.model import (
 from mmcampaign.rules import CERTIFICATE, UPGRADABLE_TRACKS, Candidate
 from mmcampaign.store.consents import choices_of
 from mmcampaign.store.dialect import one_of
+from mmcampaign.store.learners import last_seen
 from mmcampaign.store.tables import (
     campaigns,
     completions,
@@ -200,10 +201,8 @@ class _Reader:
         if not ids:
             return {}
         other = learners.alias("other")
-        newer = or_(
-            other.c.seen_at > learners.c.seen_at,
-            and_(other.c.seen_at == learners.c.seen_at, other.c.student_id > learners.c.student_id),
-        )
+        seen, other_seen = last_seen(learners), last_seen(other)
+        newer = or_(other_seen > seen, and_(other_seen == seen, other.c.student_id > learners.c.student_id))
         query = (
             select(learners.c.student_id, func.max(other.c.student_id))
             .join(other, and_(other.c.email_key == learners.c.email_key, other.c.student_id != learners.c.student_id))
@@ -250,7 +249,7 @@ def find_learner(connection: Connection, key: str) -> Learner | None:
     if key.isdecimal() and len(key) < 19:
         wanted.insert(0, learners.c.student_id == int(key))
     for condition in wanted:
-        found = connection.execute(select(learners).where(condition).order_by(learners.c.seen_at.desc())).first()
+        found = connection.execute(select(learners).where(condition).order_by(last_seen(learners).desc())).first()
         if found is not None:
             return learner_from_row(found)
     return None

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 from mmcampaign.completion import PASSED
 from mmcampaign.model import Status
 from mmcampaign.store.bulk import Bulk, BulkError
-from mmcampaign.store.bulk_rows import as_rows, as_sql, insert_rows, into, places, stamps_as_text
+from mmcampaign.store.bulk_rows import as_rows, as_sql, insert_rows, into, places, stored_stamps
 from mmcampaign.store.changes import ExportChanges
 from mmcampaign.store.completion import first_completions
 from mmcampaign.store.engine import LOCK_WAIT_SECONDS, Store, alone, trouble
@@ -31,15 +31,25 @@ from mmcampaign.store.import_log import Changes, ImportEntry, row_of, rows_of_re
 from mmcampaign.store.joined import Joined, join_reports
 from mmcampaign.store.staging import staged_grades, staged_profiles, staged_rows, writable
 from mmcampaign.store.standing import GRADE_REPORT
-from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, rejected_rows
+from mmcampaign.store.tables import (
+    UnixTime,
+    UtcDateTime,
+    completions,
+    course_instancedetails,
+    imports,
+    learners,
+    rejected_rows,
+)
 from mmcampaign.store.unread import READ_BEFORE
 
 # Pages go out as they are filled: a larger cache would hold what nobody asks for again. The sorter of the index takes
 # as much memory once more, and a thread of its own for what does not fit.
 _SETTINGS = ("synchronous = FULL", "foreign_keys = OFF", "cache_size = -8192", "threads = 2")
 UNCHANGED = "Nothing of this first load is in the database: none of its files counts as read."
-_STAMPS = ("retired_at", "seen_at", "profile_seen_at")
-_LEARNER = ("student_id", "username", "email", "email_key", "name", "country", *_STAMPS)
+_LEARNER = (
+    *("student_id", "username", "email", "email_key", "name", "country"),
+    *("retired_at", "seen_at", "profile_seen_at"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,12 +208,13 @@ class FirstLoad:
         self._changes += Changes(**found)
 
     def _place_learners(self) -> None:
-        stamps = stamps_as_text(self._people.stamps)
+        stamps = self._people.stamps
+        texts, seconds = stored_stamps(stamps, UtcDateTime()), stored_stamps(stamps, UnixTime())
         values = places(_LEARNER)
         values["email_key"] = func.coalesce(values["email_key"], values["email"])
         statement = into(learners, values)
         for batch in _ahead(self._people.batches()):
-            self._bulk.run(statement, _dated(batch, stamps))
+            self._bulk.run(statement, _dated(batch, texts, seconds))
             self._changes += Changes(new_learners=len(batch))
 
 
@@ -216,11 +227,12 @@ def _ahead(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield batch
 
 
-def _dated(people: pa.Table, stamps: pa.Array) -> pa.Table:
-    """With the text of each stamp in place of its number, kept once for all rows."""
+def _dated(people: pa.Table, texts: pa.Array, seconds: pa.Array) -> pa.Table:
+    """With each stamp in place of its number: as text, kept once for all rows, or as seconds."""
     columns = {name: people[name] for name in people.column_names}
-    for name in _STAMPS:
-        columns[name] = pa.DictionaryArray.from_arrays(people[name].combine_chunks(), stamps)
+    columns["retired_at"] = pa.DictionaryArray.from_arrays(people["retired_at"].combine_chunks(), texts)
+    for name in ("seen_at", "profile_seen_at"):
+        columns[name] = seconds.take(people[name])
     return pa.table({name: columns[name] for name in _LEARNER})
 
 

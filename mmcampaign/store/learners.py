@@ -3,7 +3,7 @@
 The outcome depends on the set of files alone, never on their order: each fact has a rank, and the highest stays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    FromClause,
     Insert,
     MetaData,
     Select,
@@ -26,13 +27,14 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
 
-from mmcampaign.store.dialect import is_empty
+from mmcampaign.store.dialect import insert_into, is_empty
 from mmcampaign.store.import_log import Changes
-from mmcampaign.store.tables import RowId, UtcDateTime, learners
+from mmcampaign.store.tables import RowId, UnixTime, UtcDateTime, learners, seen_again
 
 RETIRED_NAME = "retired__user_"
 RETIRED_ADDRESS = "retired\\_\\_user\\_%@retired.invalid"
@@ -40,14 +42,25 @@ RETIRED_ADDRESS = "retired\\_\\_user\\_%@retired.invalid"
 Row = Mapping[str, ColumnElement[Any]]
 
 _IDENTITY = ("username", "email", "email_key")
-_old = dict(learners.c)
+_NAMES = ("name", "country", "retired_at")
+_again = seen_again.alias("again")
+_temporary = MetaData()
 _outdated = Table(
-    "outdated_learners", MetaData(), Column("student_id", RowId, primary_key=True), prefixes=["TEMPORARY"]
+    "outdated_learners", _temporary, Column("student_id", RowId, primary_key=True), prefixes=["TEMPORARY"]
 )
-_CHANGING = ("student_id", "name", "country", "retired_at", "seen_at", "profile_seen_at")  # no index follows these
-_changed = Table(
-    "changed_learners", MetaData(), *(Column(name, _old[name].type) for name in _CHANGING), prefixes=["TEMPORARY"]
+_resolved = Table(
+    "resolved_learners",
+    _temporary,
+    *(Column(column.name, column.type, primary_key=column.primary_key) for column in learners.columns),
+    prefixes=["TEMPORARY"],
 )
+
+
+def last_seen(who: FromClause, column: str = "seen_at") -> ColumnElement[Any]:
+    """The export stamp behind facts of ``who``, which is ``learners`` or an alias of it."""
+    again = seen_again.alias()
+    found = select(again.c[column]).where(again.c.student_id == who.c.student_id).scalar_subquery()
+    return func.coalesce(found, who.c[column])
 
 
 def merge_learners(connection: Connection, staged: Table, exported_at: datetime, *, is_old: bool = False) -> Changes:
@@ -73,11 +86,11 @@ def merge_learners(connection: Connection, staged: Table, exported_at: datetime,
 
 def _was_seen_since(staged: Table, exported_at: datetime) -> ColumnElement[bool]:
     """Whether a staged row is of a learner of whom all is known from newer exports; a retired one always counts."""
-    stamp = literal(exported_at, UtcDateTime())
-    seen = [_old["student_id"] == staged.c.student_id, _old["seen_at"] > stamp]
+    stamp = literal(exported_at, UnixTime())
+    seen = [learners.c.student_id == staged.c.student_id, last_seen(learners) > stamp]
     if "name" in staged.c:
-        seen.append(_old["profile_seen_at"] > stamp)
-    return and_(~_is_retired(staged), exists(select(_old["student_id"]).where(*seen)))
+        seen.append(last_seen(learners, "profile_seen_at") > stamp)
+    return and_(~_is_retired(staged), exists(select(learners.c.student_id).where(*seen)))
 
 
 def _is_retired(staged: Table) -> ColumnElement[bool]:
@@ -87,35 +100,43 @@ def _is_retired(staged: Table) -> ColumnElement[bool]:
 def _merge(connection: Connection, facts: Subquery) -> Changes:
     renamed = 0
     if not is_empty(connection, learners):
-        renamed = connection.execute(_rename(facts)).rowcount
-        _changed.create(connection)
-        final = _final(facts)
-        connection.execute(_changed.insert().from_select(final.selected_columns.keys(), final))
-        connection.execute(_take_over())
-        _changed.drop(connection)
+        renamed = _merge_known(connection, facts)
     return Changes(new_learners=connection.execute(_add(facts)).rowcount, renamed=renamed)
+
+
+def _merge_known(connection: Connection, facts: Subquery) -> int:
+    """How many have another user name or address now."""
+    _resolved.create(connection)
+    resolve = _resolve(facts)
+    connection.execute(_resolved.insert().from_select(resolve.selected_columns.keys(), resolve))
+    renamed = connection.execute(_take_over(_IDENTITY)).rowcount  # few, and alone in an index
+    connection.execute(_take_over(_NAMES))
+    connection.execute(_see_again(connection))
+    _resolved.drop(connection)
+    return renamed
 
 
 def count_shared_addresses(connection: Connection) -> int:
     """How many addresses stand on more than one account (edX case E34)."""
-    shared = select(_old["email_key"]).where(_old["email_key"] > "").group_by(_old["email_key"])
+    key = learners.c.email_key
+    shared = select(key).where(key > "").group_by(key)
     shared = shared.having(func.count() > 1)
     return int(connection.execute(select(func.count()).select_from(shared.subquery())).scalar_one())
 
 
 def _facts(staged: Table, exported_at: datetime) -> Row:
     """What a staged row says, by column of ``learners``."""
-    stamp = literal(exported_at, UtcDateTime())
-    retired = _is_retired(staged)
+    stamp = literal(exported_at, UnixTime())
+    retired, retired_at = _is_retired(staged), literal(exported_at, UtcDateTime())
     of_profile = "name" in staged.c
     return {
         "student_id": staged.c.student_id,
         **{name: staged.c[name] for name in _IDENTITY},
         "name": case((retired, null()), else_=staged.c.name) if of_profile else literal(None, Text()),
         "country": case((retired, null()), else_=staged.c.country) if of_profile else literal(None, Text()),
-        "retired_at": case((retired, stamp)),
+        "retired_at": case((retired, retired_at)),
         "seen_at": stamp,
-        "profile_seen_at": stamp if of_profile else literal(None, UtcDateTime()),
+        "profile_seen_at": stamp if of_profile else literal(None, UnixTime()),
     }
 
 
@@ -123,56 +144,51 @@ def _labelled(facts: Row) -> list[ColumnElement[Any]]:
     return [value.label(name) for name, value in facts.items()]
 
 
-def _rename(facts: Subquery) -> Update:
-    """Changed user names and addresses: few, and the only columns an index follows, so the merge leaves them alone."""
+def _resolve(facts: Subquery) -> Select[Any]:
+    """What is true from now on of the known learners of whom the facts say more than was known."""
     new: Row = dict(facts.c)
-    differs = or_(*(_old[name] != new[name] for name in _IDENTITY))
-    changed = update(learners).where(_is_same(new), differs, _is_newer(new))
-    return changed.values({name: new[name] for name in _IDENTITY})
-
-
-def _is_same(new: Row) -> ColumnElement[bool]:
-    """The sum keeps SQLite from going through all learners and looking each one up among the staged rows."""
-    return learners.c.student_id == new["student_id"] + 0
-
-
-def _final(facts: Subquery) -> Select[Any]:
-    """What the known learners whose facts change are to be, the highest of every fact."""
-    new: Row = dict(facts.c)
-    newer = _is_newer(new)
+    stamps = {name: func.coalesce(_again.c[name], learners.c[name]) for name in ("seen_at", "profile_seen_at")}
+    old: Row = {**dict(learners.c), **stamps}
+    newer = _identity_rank(new) > _identity_rank(old)
     newer_profile = and_(
         new["profile_seen_at"].is_not(None),
-        or_(_old["profile_seen_at"].is_(None), _profile_rank(new) > _profile_rank(_old)),
+        or_(old["profile_seen_at"].is_(None), _profile_rank(new) > _profile_rank(old)),
     )
-    retired = or_(_old["retired_at"].is_not(None), new["retired_at"].is_not(None))
-    retired_earlier = new["retired_at"] < _old["retired_at"]
-    first_or_earlier = or_(_old["retired_at"].is_(None), retired_earlier)
+    retired = or_(old["retired_at"].is_not(None), new["retired_at"].is_not(None))
+    retired_earlier = new["retired_at"] < old["retired_at"]
+    first_or_earlier = or_(old["retired_at"].is_(None), retired_earlier)
     values: Row = {
-        "student_id": new["student_id"],
-        "seen_at": case((newer, new["seen_at"]), else_=_old["seen_at"]),
-        **{name: case((retired, null()), (newer_profile, new[name]), else_=_old[name]) for name in ("name", "country")},
-        "profile_seen_at": case((newer_profile, new["profile_seen_at"]), else_=_old["profile_seen_at"]),
-        "retired_at": case((first_or_earlier, new["retired_at"]), else_=_old["retired_at"]),
+        "student_id": old["student_id"],
+        **{name: case((newer, new[name]), else_=old[name]) for name in (*_IDENTITY, "seen_at")},
+        **{name: case((retired, null()), (newer_profile, new[name]), else_=old[name]) for name in ("name", "country")},
+        "profile_seen_at": case((newer_profile, new["profile_seen_at"]), else_=old["profile_seen_at"]),
+        "retired_at": case((first_or_earlier, new["retired_at"]), else_=old["retired_at"]),
     }
-    found = select(*_labelled(values)).join_from(facts, learners, _is_same(new))
-    return found.where(or_(newer, newer_profile, retired_earlier))
+    # The sum keeps SQLite from going through all learners and looking each one up among the staged rows.
+    same = learners.c.student_id == new["student_id"] + 0
+    known = facts.join(learners, same).outerjoin(_again, _again.c.student_id == learners.c.student_id)
+    return select(*_labelled(values)).select_from(known).where(or_(newer, newer_profile, retired_earlier))
 
 
-def _take_over() -> Update:
-    """The final values into their rows. Without functions, SQLite writes no second journal to undo the statement by."""
-    final = {name: column for name, column in _changed.c.items() if name != "student_id"}
-    return update(learners).prefix_with("OR FAIL", dialect="sqlite").where(_is_same(dict(_changed.c))).values(final)
+def _take_over(names: Sequence[str]) -> Update:
+    differs = or_(*(learners.c[name].is_distinct_from(_resolved.c[name]) for name in names))
+    changed = update(learners).where(learners.c.student_id == _resolved.c.student_id + 0, differs)
+    return changed.values({name: _resolved.c[name] for name in names})
+
+
+def _see_again(connection: Connection) -> Insert:
+    stamps = [_resolved.c[column.name] for column in seen_again.columns]
+    rows = select(*stamps).where(true()).order_by(stamps[0])  # SQLite wants the WHERE
+    insert = insert_into(connection, seen_again).from_select(seen_again.c.keys(), rows)
+    kept = {name: insert.excluded[name] for name in ("seen_at", "profile_seen_at")}
+    upsert: Insert = insert.on_conflict_do_update(index_elements=["student_id"], set_=kept)
+    return upsert
 
 
 def _add(facts: Subquery) -> Insert:
     known = select(learners.c.student_id).where(learners.c.student_id == facts.c.student_id)
     rows = select(facts).where(~known.exists()).order_by(facts.c.student_id)
     return learners.insert().from_select(facts.c.keys(), rows).execution_options(preserve_rowcount=True)
-
-
-def _is_newer(new: Row) -> ColumnElement[bool]:
-    """Still true of seen_at after ``_rename``: a tie in it was settled there, and leaves nothing to change."""
-    return _identity_rank(new) > _identity_rank(_old)
 
 
 def _identity_rank(row: Row) -> ColumnElement[Any]:

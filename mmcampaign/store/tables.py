@@ -4,6 +4,7 @@ Times are UTC. ``student_id`` is edX's user id everywhere, under the name ``lear
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -56,6 +58,22 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class UnixTime(TypeDecorator[datetime]):
+    """An aware UTC datetime as whole seconds since 1970, a sixth of what SQLite needs for it as text."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else BigInteger())
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> int | None:
+        return None if value is None else int(value.timestamp())
+
+    def process_result_value(self, value: int | None, _dialect: Dialect) -> datetime | None:
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
 learners = Table(
     "learners",
     metadata,
@@ -66,9 +84,19 @@ learners = Table(
     Column("name", Text),  # null: never seen in a profile, or wiped by retirement
     Column("country", Text),
     Column("retired_at", UtcDateTime),  # export stamp of the file that showed the retired user name; final (E42)
-    Column("seen_at", UtcDateTime, nullable=False),  # export stamp behind username and email (E33)
-    Column("profile_seen_at", UtcDateTime),  # export stamp behind name and country
+    Column("seen_at", UnixTime, nullable=False),  # export stamp behind username and email (E33); see seen_again
+    Column("profile_seen_at", UnixTime),  # export stamp behind name and country
     Index(None, "email_key"),  # by user name all are looked through, which few questions need
+)
+
+# The same stamps of learners whom another export has shown since, in place of those above: the learners of a run stand
+# on as many pages of ``learners``, and few of them change.
+seen_again = Table(
+    "seen_again",
+    metadata,
+    Column("student_id", RowId, primary_key=True, autoincrement=False),
+    Column("seen_at", UnixTime, nullable=False),
+    Column("profile_seen_at", UnixTime),
 )
 
 # The configured courses as SQL sees them; written from config.toml whenever that changes.

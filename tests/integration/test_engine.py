@@ -3,18 +3,24 @@
 import re
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Timer
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
 from mmcampaign.errors import ConfigError, UnavailableError
+from mmcampaign.resources import resource
 from mmcampaign.store import engine as engine_module
 from mmcampaign.store.engine import Store, current_revision, head_revision, open_store, upgrade
-from mmcampaign.store.tables import metadata, program_courses
+from mmcampaign.store.programs import sync_programs, view_name
+from mmcampaign.store.tables import learners, metadata, program_courses
+from tests.builders import make_program
 
 FULL = 2  # SQLite's number for synchronous = FULL
 COURSE = {
@@ -35,12 +41,16 @@ def test_migrations_build_the_schema_of_the_metadata(store: Store) -> None:
 
 def test_a_new_sqlite_file_has_the_schema_that_the_migrations_build(tmp_path: Path) -> None:
     def schema(store: Store) -> dict[str, list[str]]:
-        """Tables and indexes; the order of a table's constraints says nothing."""
+        """Tables and indexes; the order of a table's constraints says nothing, nor do quotes."""
         with store.read() as connection:
             rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
-            found = {name: sorted(re.split(r"[\s,]+", sql)) for name, sql in rows if name != "alembic_version"}
+            found = {
+                name: sorted(re.split(r"[\s,]+", sql.replace('"', "")))
+                for name, sql in rows
+                if name != "alembic_version"
+            }
         store.close()
-        return found
+        return {name: sorted(re.split(r"[\s,]+", sql)) for name, sql in made.items()}
 
     migrated = engine_module.connect(f"sqlite:///{tmp_path / 'migrated.db'}")
     upgrade(migrated)
@@ -72,14 +82,45 @@ def test_older_schema_is_named_with_the_command_that_upgrades_it(store: Store) -
     assert "mmcampaign db upgrade" in caught.value.todo
 
 
+def go_back(store: Store, revision: str) -> None:
+    """To the schema of an earlier version."""
+    config = Config()
+    config.set_main_option("script_location", str(resource("migrations")))
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def test_an_upgrade_keeps_when_each_learner_was_seen(store: Store) -> None:
+    """A report view looks at the learners meanwhile; it is there again when the database is opened."""
+    program = make_program()
+    seen, profile_seen = datetime(2019, 2, 1, 7, 30, tzinfo=UTC), datetime(2015, 1, 1, tzinfo=UTC)
+    sync_programs(store, [program])
+    row = {"username": "a", "email": "a@mail.example", "email_key": "a@mail.example", "seen_at": seen}
+    with store.write() as connection:
+        connection.execute(learners.insert(), {"student_id": 1, "profile_seen_at": None, **row})
+        connection.execute(learners.insert(), {"student_id": 2, "profile_seen_at": profile_seen, **row})
+    go_back(store, "0002")
+    with store.read() as connection:
+        old = connection.execute(text("SELECT student_id, seen_at, profile_seen_at FROM learners ORDER BY 1")).all()
+    assert [str(stamp)[:19] for stamp in old[1][1:]] == ["2019-02-01 07:30:00", "2015-01-01 00:00:00"]
+    assert old[0][2] is None
+    upgrade(store)
+    sync_programs(store, [program])
+    with store.read() as connection:
+        found = connection.execute(select(learners.c.seen_at, learners.c.profile_seen_at).order_by("student_id")).all()
+        assert connection.execute(text(f"SELECT count(*) FROM {view_name(program.code)}")).scalar_one() == 0
+    assert [tuple(row) for row in found] == [(seen, None), (seen, profile_seen)]
+
+
 @pytest.mark.parametrize("left_by_a_kill", [False, True], ids=["as it was", "as a killed first load left it"])
 def test_an_upgrade_from_the_first_schema_leaves_the_index_by_address(store: Store, left_by_a_kill: bool) -> None:
+    go_back(store, "0001")
     with store.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        assert len(inspect(connection).get_indexes("learners")) == 2
         if left_by_a_kill:
-            connection.execute(text("DROP INDEX ix_learners_email_key"))
-        else:
-            connection.execute(text("CREATE INDEX ix_learners_username ON learners (username)"))
+            for index in ("ix_learners_email_key", "ix_learners_username"):
+                connection.execute(text(f"DROP INDEX {index}"))
     upgrade(store)
     with store.read() as connection:
         assert [index["name"] for index in inspect(connection).get_indexes("learners")] == ["ix_learners_email_key"]
