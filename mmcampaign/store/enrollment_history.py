@@ -8,7 +8,7 @@ counts has a state.
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -49,7 +49,7 @@ _details = course_instancedetails.c
 class Span:
     """An export among those of its run and kind: when the one before it and the one after it were exported.
 
-    ``replaced`` is whether one of the same minute counted until now.
+    ``newest`` is the stamp of the one that counts until now, ``replaced`` whether one of the same minute did.
     """
 
     kind: str
@@ -57,13 +57,15 @@ class Span:
     stamp: datetime
     before: datetime | None
     after: datetime | None
+    newest: datetime | None
     replaced: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """Learners with their values, somewhere in SQL."""
+    """Learners with their values, somewhere in SQL: those rows of ``table`` of which ``where`` is true."""
 
+    table: Table
     learner: ColumnElement[int]
     values: Mapping[str, ColumnElement[Any]]
     where: ColumnElement[bool]
@@ -142,6 +144,7 @@ def _span(connection: Connection, export: Any) -> Span | None:
         stamp=stamp,
         before=max((other for other in places if other < stamp), default=None),
         after=min((other for other in places if other > stamp), default=None),
+        newest=max(places, default=None),
         replaced=mine is not None,
     )
 
@@ -166,9 +169,15 @@ def _put_between(connection: Connection, span: Span, new: _Rows, *, only: Table 
 def _copied_state(
     connection: Connection, span: Span, name: str, moment: datetime | None, only: Table | None
 ) -> Iterator[_Rows | None]:
-    """The state of a moment in a temporary table, for the rows it is made of are about to change."""
+    """The state of a moment; in a temporary table where the rows it is made of are about to change."""
     if moment is None:
         yield None
+        return
+    if moment == span.newest and moment == span.after:
+        rows = _current_rows(span)
+        if only is not None:
+            rows = replace(rows, where=and_(rows.where, rows.learner.in_(select(only.c.student_id))))
+        yield rows
         return
     columns = [Column(value, enrollment_history.c[value].type) for value in VALUES[span.kind]]
     key = Column("learner_id", BigInteger, primary_key=True, autoincrement=False)
@@ -177,32 +186,37 @@ def _copied_state(
     state = state_at(span.kind, span.course_instance, moment).subquery()
     query = select(state) if only is None else select(state).where(state.c.learner_id.in_(select(only.c.student_id)))
     connection.execute(insert(table).from_select(table.columns.keys(), query))
-    yield _Rows(learner=table.c.learner_id, values={value: table.c[value] for value in VALUES[span.kind]}, where=true())
+    values = {value: table.c[value] for value in VALUES[span.kind]}
+    yield _Rows(table=table, learner=table.c.learner_id, values=values, where=true())
     table.drop(connection)
 
 
 def _staged_rows(staged: Table, kind: str) -> _Rows:
-    return _Rows(learner=staged.c.student_id, values={name: staged.c[name] for name in VALUES[kind]}, where=true())
+    values = {name: staged.c[name] for name in VALUES[kind]}
+    return _Rows(table=staged, learner=staged.c.student_id, values=values, where=true())
 
 
 def _current_rows(span: Span) -> _Rows:
     here = and_(_details.course_instance == span.course_instance, is_listed(span.kind))
-    return _Rows(learner=_details.learner_id, values={name: _details[name] for name in VALUES[span.kind]}, where=here)
+    values = {name: _details[name] for name in VALUES[span.kind]}
+    return _Rows(table=course_instancedetails, learner=_details.learner_id, values=values, where=here)
 
 
 def _write_changes(connection: Connection, span: Span, old: _Rows, new: _Rows, *, until: datetime | None) -> None:
     """A row for each learner whose values differ, who is gone, and who has come."""
-    same = and_(old.learner == new.learner, new.where)
+    same = old.learner == new.learner
     differs = or_(*(value.is_distinct_from(new.values[name]) for name, value in old.values.items()))
-    was = (old.learner, true(), *old.values.values())
-    changed = select(*was).where(same, old.where, differs)
-    gone = select(*was).where(old.where, ~select(new.learner).where(same).exists())
+    changed_or_gone = (
+        select(old.learner, true(), *old.values.values())
+        .select_from(old.table.outerjoin(new.table, and_(same, new.where)))
+        .where(old.where, or_(new.learner.is_(None), differs))
+    )
     come = select(new.learner, false(), *(cast(null(), value.type) for value in old.values.values())).where(
-        new.where, ~select(old.learner).where(old.learner == new.learner, old.where).exists()
+        new.where, ~select(old.learner).where(same, old.where).exists()
     )
     names = ("course_instance", "kind", "until", "learner_id", "present", *old.values)
     of_export = (literal(span.course_instance), literal(span.kind), literal(until, UtcDateTime()))
-    for rows in (changed, gone, come):
+    for rows in (changed_or_gone, come):
         inner = rows.subquery()
         query: Select[Any] = select(*of_export, *inner.c).order_by(inner.c[0])
         connection.execute(insert(enrollment_history).from_select(names, query))

@@ -86,7 +86,8 @@ def merge_export(export: Export) -> Merged:
             record_history(connection, staging.table, entry)
         import_id = log_import(connection, entry)
         is_old = entry.status is FileStatus.SUPERSEDED
-        changes = merge_learners(connection, staging.table, entry.stamp, is_old=is_old)
+        newer = current if current is not None and current.exported_at > entry.stamp else None
+        changes = merge_learners(connection, staging.table, entry.stamp, newer=newer)
         if is_old:
             return entry, changes
         if current is not None:

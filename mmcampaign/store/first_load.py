@@ -44,7 +44,7 @@ from mmcampaign.store.unread import READ_BEFORE
 
 # Pages go out as they are filled: a larger cache would hold what nobody asks for again. The sorter of the index takes
 # as much memory once more, and a thread of its own for what does not fit.
-_SETTINGS = ("synchronous = FULL", "foreign_keys = OFF", "cache_size = -8192", "threads = 2")
+_SETTINGS = ("synchronous = FULL", "foreign_keys = OFF", "cache_size = -2048", "threads = 2")
 UNCHANGED = "Nothing of this first load is in the database: none of its files counts as read."
 _LEARNER = (
     *("student_id", "username", "email", "email_key", "name", "country"),

@@ -14,6 +14,7 @@ from sqlalchemy import (
     FromClause,
     Insert,
     MetaData,
+    Row,
     Select,
     Subquery,
     Table,
@@ -34,20 +35,19 @@ from sqlalchemy import (
 
 from mmcampaign.store.dialect import insert_into, is_empty
 from mmcampaign.store.import_log import Changes
-from mmcampaign.store.tables import RowId, UnixTime, UtcDateTime, learners, seen_again
+from mmcampaign.store.standing import is_listed
+from mmcampaign.store.tables import RowId, UnixTime, UtcDateTime, course_instancedetails, learners, seen_again
 
 RETIRED_NAME = "retired__user_"
 RETIRED_ADDRESS = "retired\\_\\_user\\_%@retired.invalid"
 
-Row = Mapping[str, ColumnElement[Any]]
+Facts = Mapping[str, ColumnElement[Any]]
 
 _IDENTITY = ("username", "email", "email_key")
 _NAMES = ("name", "country", "retired_at")
 _again = seen_again.alias("again")
 _temporary = MetaData()
-_outdated = Table(
-    "outdated_learners", _temporary, Column("student_id", RowId, primary_key=True), prefixes=["TEMPORARY"]
-)
+_telling = Table("telling_learners", _temporary, Column("student_id", RowId, primary_key=True), prefixes=["TEMPORARY"])
 _resolved = Table(
     "resolved_learners",
     _temporary,
@@ -63,34 +63,35 @@ def last_seen(who: FromClause, column: str = "seen_at") -> ColumnElement[Any]:
     return func.coalesce(found, who.c[column])
 
 
-def merge_learners(connection: Connection, staged: Table, exported_at: datetime, *, is_old: bool = False) -> Changes:
+def merge_learners(
+    connection: Connection, staged: Table, exported_at: datetime, *, newer: Row[Any] | None = None
+) -> Changes:
     """Bring the facts of the staged rows into ``learners``; returns how many are new, and how many renamed.
 
-    ``is_old`` says that a newer export of the same run was read before, which changes nothing but the time it takes.
+    ``newer`` is the import of the newest export of the same run and kind, if that is a newer one, which changes nothing
+    but the time it takes.
 
     User name and address are the newest export's (edX case E33). A retired user name is final: it outranks every other,
     older or newer, and wipes name and country for good (E42). A retired address alone is a pending deletion and counts
     by its date, so that a cancelled deletion brings the address back (E41).
     """
     facts = select(*_labelled(_facts(staged, exported_at)))
-    if is_old:  # most learners were seen since: they need one look, not one for each step of the merge
-        _outdated.create(connection)
-        may_change = select(staged.c.student_id).where(~_was_seen_since(staged, exported_at))
-        connection.execute(_outdated.insert().from_select(["student_id"], may_change))
-        facts = facts.where(staged.c.student_id.in_(select(_outdated.c.student_id)))
-        changes = Changes() if is_empty(connection, _outdated) else _merge(connection, facts.subquery("facts"))
-        _outdated.drop(connection)
-        return changes
-    return _merge(connection, facts.subquery("facts"))
+    if newer is None:
+        return _merge(connection, facts.subquery("facts"))
+    _telling.create(connection)  # few: they need one look, not one for each step of the merge
+    may_change = select(staged.c.student_id).where(or_(_is_retired(staged), ~_is_listed_in(staged, newer)))
+    connection.execute(_telling.insert().from_select(["student_id"], may_change))
+    facts = facts.where(staged.c.student_id.in_(select(_telling.c.student_id)))
+    changes = Changes() if is_empty(connection, _telling) else _merge(connection, facts.subquery("facts"))
+    _telling.drop(connection)
+    return changes
 
 
-def _was_seen_since(staged: Table, exported_at: datetime) -> ColumnElement[bool]:
-    """Whether a staged row is of a learner of whom all is known from newer exports; a retired one always counts."""
-    stamp = literal(exported_at, UnixTime())
-    seen = [learners.c.student_id == staged.c.student_id, last_seen(learners) > stamp]
-    if "name" in staged.c:
-        seen.append(last_seen(learners, "profile_seen_at") > stamp)
-    return and_(~_is_retired(staged), exists(select(learners.c.student_id).where(*seen)))
+def _is_listed_in(staged: Table, newest: Row[Any]) -> ColumnElement[bool]:
+    """Whether the newest export of a run and kind, whose rows are the details, says as much of a staged learner."""
+    details = course_instancedetails.c
+    same = and_(details.course_instance == newest.course_instance, details.learner_id == staged.c.student_id)
+    return exists(select(details.learner_id).where(same, is_listed(newest.kind)))
 
 
 def _is_retired(staged: Table) -> ColumnElement[bool]:
@@ -116,15 +117,15 @@ def _merge_known(connection: Connection, facts: Subquery) -> int:
     return renamed
 
 
-def count_shared_addresses(connection: Connection) -> int:
-    """How many addresses stand on more than one account (edX case E34)."""
-    key = learners.c.email_key
-    shared = select(key).where(key > "").group_by(key)
-    shared = shared.having(func.count() > 1)
-    return int(connection.execute(select(func.count()).select_from(shared.subquery())).scalar_one())
+def count_twins(connection: Connection) -> int:
+    """How many accounts have an address that another one has, which the mail goes to (edX case E34)."""
+    addresses = select(learners.c.email_key).where(learners.c.email_key > "")
+    every, different = (select(func.count()).select_from(rows.subquery()) for rows in (addresses, addresses.distinct()))
+    query = select(every.scalar_subquery() - different.scalar_subquery())
+    return int(connection.execute(query).scalar_one())
 
 
-def _facts(staged: Table, exported_at: datetime) -> Row:
+def _facts(staged: Table, exported_at: datetime) -> Facts:
     """What a staged row says, by column of ``learners``."""
     stamp = literal(exported_at, UnixTime())
     retired, retired_at = _is_retired(staged), literal(exported_at, UtcDateTime())
@@ -140,15 +141,15 @@ def _facts(staged: Table, exported_at: datetime) -> Row:
     }
 
 
-def _labelled(facts: Row) -> list[ColumnElement[Any]]:
+def _labelled(facts: Facts) -> list[ColumnElement[Any]]:
     return [value.label(name) for name, value in facts.items()]
 
 
 def _resolve(facts: Subquery) -> Select[Any]:
     """What is true from now on of the known learners of whom the facts say more than was known."""
-    new: Row = dict(facts.c)
+    new: Facts = dict(facts.c)
     stamps = {name: func.coalesce(_again.c[name], learners.c[name]) for name in ("seen_at", "profile_seen_at")}
-    old: Row = {**dict(learners.c), **stamps}
+    old: Facts = {**dict(learners.c), **stamps}
     newer = _identity_rank(new) > _identity_rank(old)
     newer_profile = and_(
         new["profile_seen_at"].is_not(None),
@@ -157,7 +158,7 @@ def _resolve(facts: Subquery) -> Select[Any]:
     retired = or_(old["retired_at"].is_not(None), new["retired_at"].is_not(None))
     retired_earlier = new["retired_at"] < old["retired_at"]
     first_or_earlier = or_(old["retired_at"].is_(None), retired_earlier)
-    values: Row = {
+    values: Facts = {
         "student_id": old["student_id"],
         **{name: case((newer, new[name]), else_=old[name]) for name in (*_IDENTITY, "seen_at")},
         **{name: case((retired, null()), (newer_profile, new[name]), else_=old[name]) for name in ("name", "country")},
@@ -191,12 +192,12 @@ def _add(facts: Subquery) -> Insert:
     return learners.insert().from_select(facts.c.keys(), rows).execution_options(preserve_rowcount=True)
 
 
-def _identity_rank(row: Row) -> ColumnElement[Any]:
+def _identity_rank(row: Facts) -> ColumnElement[Any]:
     """Retired first, then the newest; in the same minute a retired address, then any order that is always the same."""
     is_retired = case((row["retired_at"].is_not(None), 1), else_=0)
     is_leaving = case((row["email_key"].like(RETIRED_ADDRESS, escape="\\"), 1), else_=0)
     return tuple_(is_retired, row["seen_at"], is_leaving, row["email"], row["username"])
 
 
-def _profile_rank(row: Row) -> ColumnElement[Any]:
+def _profile_rank(row: Facts) -> ColumnElement[Any]:
     return tuple_(row["profile_seen_at"], func.coalesce(row["name"], ""), func.coalesce(row["country"], ""))

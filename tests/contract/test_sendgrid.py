@@ -219,7 +219,7 @@ def test_who_has_too_many_words_goes_alone_with_the_text_filled_in(server: Sendg
     assert alone.text == Filler(SHAPE).text(wordy.values)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(names=st.lists(st.text(max_size=40).map(lambda name: f"{name}."), min_size=1, max_size=4))
 def test_substitution_gives_exactly_what_our_own_merge_gives(names: list[str]) -> None:
     batch = make_batch(*(make_message(number, name="x") for number in range(len(names))))

@@ -131,7 +131,7 @@ REPLIES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     script=st.lists(st.tuples(st.sampled_from(STEPS), st.lists(st.sampled_from(REPLIES), min_size=1, max_size=12))),
     pipelining=st.booleans(),
@@ -162,7 +162,7 @@ def test_a_message_arrives_byte_for_byte_with_its_envelope() -> None:
     assert receipt.provider_message_id == "Q1"
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.text("ab. \t", max_size=6), min_size=1))
 def test_dots_survive(shared_server: tuple[SmtpServer, SmtpBackend], lines: list[str]) -> None:
     server, backend = shared_server

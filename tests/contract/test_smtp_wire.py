@@ -52,7 +52,7 @@ def on_the_wire(reply: Reply) -> bytes:
     return "".join(f"{code}{mark}{line}\r\n" for mark, line in zip(marks, lines, strict=True)).encode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(said=st.lists(replies, min_size=1, max_size=4), cuts=st.sets(st.integers(1, 60)))
 def test_replies_are_the_same_however_they_are_cut(said: list[Reply], cuts: set[int]) -> None:
     data = b"".join(map(on_the_wire, said))

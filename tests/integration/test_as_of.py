@@ -40,7 +40,7 @@ def state(connection: Connection) -> list[Any]:
     return [[tuple(row) for row in connection.execute(query)] for query in (details, derived, counting)]
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, suppress_health_check=list(HealthCheck))
 @given(files=exports(), month=st.integers(1, 5))
 def test_a_past_state_is_that_of_the_files_of_that_time(store: Store, files: list[Export], month: int) -> None:
     end = datetime(2019, month, 1, tzinfo=UTC) + timedelta(seconds=1)

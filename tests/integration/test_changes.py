@@ -68,7 +68,7 @@ def by_learner(kind: str, old: Mapping[int, Values], new: Mapping[int, Values]) 
     return {who: changes for who, changes in found.items() if changes}
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(files=exports())
 def test_every_export_is_compared_with_the_one_before_it(store: Store, files: list[Export]) -> None:
     wipe(store)

@@ -59,7 +59,7 @@ def _told(run: Run) -> tuple[Any, ...]:
 
 
 @on_sqlite
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scripts, st.one_of(st.none(), st.integers(1, PEOPLE)))
 @example({number: [Outcome.UNKNOWN] for number in range(1, PEOPLE + 1)}, None)
 @example({number: [TOO_FAST] * 3 for number in range(1, PEOPLE + 1)}, None)

@@ -50,7 +50,7 @@ def check(store: Store, files: list[Export]) -> None:
 PASSED, FAILED = (0.8, "audit", "N"), (0.2, "audit", "N")
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(files=exports())
 @example(files=[Export(kind=GRADE_REPORT, month=2), Export(kind=GRADE_REPORT, month=1, rows={1: FAILED})])
 @example(files=[Export(kind=GRADE_REPORT, month=month, rows={1: PASSED, month: FAILED}) for month in (3, 1, 2)])
@@ -68,7 +68,7 @@ def test_the_history_depends_on_the_exports_and_not_on_their_order(store: Store,
 
 
 @pytest.mark.soak
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, suppress_health_check=list(HealthCheck))
 @given(files=exports())
 def test_the_history_depends_on_the_exports_and_not_on_their_order_for_long(store: Store, files: list[Export]) -> None:
     check(store, files)

@@ -171,14 +171,14 @@ def stored(store: Any, file: FileResult) -> int:
         )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(file=damaged())
 def test_damaged_files_lose_nothing_silently(world: Path, file: tuple[str, bytes]) -> None:
     check(world, *file)
 
 
 @pytest.mark.soak
-@settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5_000, suppress_health_check=list(HealthCheck))
 @given(file=damaged())
 def test_damaged_files_lose_nothing_silently_for_long(world: Path, file: tuple[str, bytes]) -> None:
     check(world, *file)

@@ -130,7 +130,7 @@ def ingest_in_order(empty: Path, folder: Path, calls: list[list[Path]]) -> dict[
 FILES = [DOWNLOADS / file["file"] for file in EXPECTED["files"] if file["role"] != "ignore"]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(files=st.permutations(FILES), at_once=st.integers(1, 4))
 def test_e33_e42_the_order_of_the_files_does_not_matter(
     files: list[Path], at_once: int, expected_facts: dict[str, Any], _empty_sqlite: Path

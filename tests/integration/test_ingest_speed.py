@@ -116,7 +116,7 @@ LIMITS: dict[str, list[tuple[Any, str, int]]] = {
 }
 
 
-@settings(max_examples=16, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=16, suppress_health_check=list(HealthCheck))
 @given(runs=runs_of_courses, older=reports, limit=st.sampled_from(sorted(LIMITS)))
 def test_a_first_load_gives_what_one_file_after_the_other_gives(
     world: Path, runs: list[Run], older: Rows, limit: str
@@ -125,7 +125,7 @@ def test_a_first_load_gives_what_one_file_after_the_other_gives(
 
 
 @pytest.mark.soak
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(runs=runs_of_courses, older=reports, limit=st.sampled_from(sorted(LIMITS)))
 def test_a_first_load_gives_what_one_file_after_the_other_gives_for_long(
     world: Path, runs: list[Run], older: Rows, limit: str

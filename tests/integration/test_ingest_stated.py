@@ -145,7 +145,7 @@ def test_e34_an_address_on_two_accounts_is_said(store: Store, tmp_path: Path) ->
     later.write_bytes(REPORT.replace(b"l2@", b"L1@"))
     result = ingest(store, (make_program(),), [later], now=NOW)
     assert result.warnings == (
-        "1 address stands on more than one account: each is written to once, as the account whose file is newest.",
+        "1 account has the address of another: an address is written to once, as the account whose file is newest.",
     )
     assert (result.changes.new_learners, result.changes.renamed) == (0, 1)
     again = tmp_path / RIGHT.replace("-06-01-", "-06-03-")

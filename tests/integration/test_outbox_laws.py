@@ -116,7 +116,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, max_size=14))
 def test_whatever_happens_the_ledger_adds_up_and_nothing_goes_twice(store: Store, steps: list[tuple[Any, ...]]):
     """A message is claimed again only after a proof, or a person's word, that it was not taken, and none while the

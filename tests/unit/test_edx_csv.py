@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcampaign.edx_csv import (
@@ -208,7 +208,6 @@ def test_e5_what_is_no_csv_is_refused(data: bytes, says: str) -> None:
     assert "Download the report again" in reason
 
 
-@settings(deadline=None)
 @given(cut=st.integers(min_value=1))
 def test_e6_a_file_cut_off_anywhere_in_a_row_is_refused(cut: int) -> None:
     rows = [grade_row(n, Username='quoted, "twice"\r\nname') for n in range(1, 4)]
@@ -296,7 +295,6 @@ def test_a_record_without_end_is_refused_before_it_fills_the_memory(monkeypatch:
 cells = st.text(st.sampled_from('ab,"\n\r \tÅ鈴'), max_size=8)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(cells, cells), min_size=1, max_size=20), size=st.integers(1, 200))
 def test_e20_blocks_hold_whole_records_with_their_lines(rows: list[tuple[str, str]], size: int) -> None:
     """Against Python's own reader: the same records, and each starts on the line it is said to."""
@@ -315,7 +313,6 @@ def test_e20_blocks_hold_whole_records_with_their_lines(rows: list[tuple[str, st
     assert lines == starts
 
 
-@settings(deadline=None)
 @given(text=st.text(st.sampled_from('12ab,,,,"\r\n\nÅ\ufeff'), max_size=60), size=st.integers(1, 40))
 def test_whatever_is_not_refused_is_read_as_by_pythons_own_reader(text: str, size: int) -> None:
     """Over any bytes, cut into blocks anywhere: the same records and the same cells, or none at all."""
@@ -331,7 +328,6 @@ def test_whatever_is_not_refused_is_read_as_by_pythons_own_reader(text: str, siz
     assert [[str(row["student_id"]), row["username"], row["name"] or "", row["email"]] for row in found] == sound
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=12), size=st.integers(1, 200))
 def test_what_edx_writes_is_read_in_full(rows: list[tuple[str, str, str]], size: int) -> None:
     written = [[str(number), *row] for number, row in enumerate(rows, start=1)]

@@ -188,7 +188,7 @@ def test_where_a_value_may_stand_in_html(tmp_path: Path, what: str, shared: bool
     assert bool(tokens(merged.shape.html)) is shared
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     st.tuples(use, X),
     st.tuples(use, X, st.sampled_from(HTML_FRAMES)),

@@ -9,7 +9,7 @@ from email.utils import getaddresses
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmcampaign.mime import Composer, mailbox, quoted_printable, unstructured
@@ -183,7 +183,6 @@ def test_values_come_out_of_both_parts_as_they_went_in(name: str) -> None:
     assert part(message, "html") == f"<p>Hello {escape(clean(name))}</p>"
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_name_and_subject_come_back(name: str, subject: str) -> None:
     raw = compose(to_name=name, subject=subject)
@@ -197,7 +196,6 @@ def test_any_name_and_subject_come_back(name: str, subject: str) -> None:
 texts = st.text(alphabet=st.one_of(st.sampled_from(" .=\n\tFrom é😀"), st.characters(exclude_categories=["Cs"])))
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(texts, st.sampled_from(["learner.name", "unsubscribe_url"]))), texts, texts)
 @example(["line with a space at its end \n", ".\n", "..\n", "From me\n", "a=b=3D\n", "\t"], "", "")
 @example(["x" * 200, "learner.name", "é" * 100, "learner.name"], "y" * 5000, "=" * 100)

@@ -2,7 +2,7 @@
 
 import markupsafe
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcampaign.model import Shape
@@ -79,7 +79,6 @@ def test_clean(value: str, cleaned: str) -> None:
     assert clean(value) == cleaned
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_cleaning_twice_changes_nothing_more(value: str) -> None:
     once = clean(value)
@@ -91,13 +90,11 @@ def test_cleaning_twice_changes_nothing_more(value: str) -> None:
     once.encode()
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_escaping_is_that_of_autoescape(value: str) -> None:
     assert escape(value) == str(markupsafe.escape(value))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), st.text(), min_size=len(FIELDS)))
 def test_filling_puts_each_value_where_its_token_stands(values: dict[str, str]) -> None:
     marks = {place: "|".join(token(field, place) for field in FIELDS) for place in Place}
@@ -108,7 +105,6 @@ def test_filling_puts_each_value_where_its_token_stands(values: dict[str, str]) 
     assert filler.html(values) == "<b>" + "|".join(escape(clean(values[field])) for field in FIELDS) + "</b>"
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), st.text(), min_size=len(FIELDS)))
 def test_replacing_by_substitutions_is_filling(values: dict[str, str]) -> None:
     html = " ".join(token(field, Place.HTML) for field in FIELDS)
