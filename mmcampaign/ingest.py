@@ -28,7 +28,7 @@ from mmcampaign.ingest_unit import ReadyUnit, read_unit
 from mmcampaign.model import FileStatus, Program
 from mmcampaign.read_ahead import read_ahead
 from mmcampaign.reading_order import in_turn
-from mmcampaign.scratch import scratch_folder
+from mmcampaign.scratch import Scratch, scratch_folder
 from mmcampaign.store.engine import Store
 from mmcampaign.store.holdback import LossLimit
 from mmcampaign.store.import_log import READ, Changes, ExportKey, ImportEntry, read_before
@@ -151,12 +151,12 @@ def ingest(
     )
 
 
-def _begin_first_load(store: Store, scratch: Path) -> "FirstLoad | None":
+def _begin_first_load(store: Store, scratch: Scratch) -> "FirstLoad | None":
     if not is_unread(store):
         return None
     from mmcampaign.store.first_load import begin_first_load  # noqa: PLC0415  it brings Arrow, NumPy and ADBC
 
-    return begin_first_load(store, scratch)
+    return begin_first_load(store, scratch.folder)
 
 
 def _outcomes(
@@ -211,13 +211,13 @@ def _untouched(load: "FirstLoad", files: Sequence[FileResult]) -> "tuple[ExportC
     return tuple(one for one in load.summary if read[one.course, one.run, one.kind] == 1)
 
 
-def _opened(path: Path, scratch: Path) -> Iterator[Found]:
+def _opened(path: Path, scratch: Scratch) -> Iterator[Found]:
     """The file, or in its place those of an archive, unpacked in ``scratch``."""
     if not is_archive(path.name):
         yield Found(path=path, shown=path)
         return
     try:
-        folder = Path(tempfile.mkdtemp(dir=scratch))
+        folder = Path(tempfile.mkdtemp(dir=scratch.folder))
         members = extract(path, folder)
     except (InputError, OSError) as error:
         what = error if isinstance(error, InputError) else InputError(f"It cannot be unpacked: {error.strerror}.")

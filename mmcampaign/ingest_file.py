@@ -27,6 +27,7 @@ from mmcampaign.edx_csv import (
 from mmcampaign.errors import InputError
 from mmcampaign.ingest_ready import Found, Ready, logged, refused, unwritten
 from mmcampaign.model import Course, FileStatus, Program
+from mmcampaign.scratch import Scratch
 from mmcampaign.store.engine import Store
 from mmcampaign.store.holdback import LossLimit
 from mmcampaign.store.import_log import ExportKey, ImportEntry, as_duplicate, export_key, find_mended, find_read
@@ -38,7 +39,7 @@ NO_STAMP = "When it was exported is not known, and the newest export of a run co
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How the files of one ``ingest`` are read; ``scratch`` is a folder for their rows.
+    """How the files of one ``ingest`` are read; ``scratch`` has a folder for their rows.
 
     ``at_once`` is set while nothing read before waits to be written; ``is_first`` when nothing was in the database as
     the ingest began; a first load keeps the database to itself. ``seen`` are files of earlier ingests by path,
@@ -50,7 +51,7 @@ class Reading:
     only_program: str | None
     now: datetime
     on_rows: Callable[[int], None]
-    scratch: Path
+    scratch: Scratch
     at_once: bool = False
     is_first: bool = False
     seen: Mapping[str, SeenFile] = field(default_factory=dict)
@@ -167,7 +168,7 @@ class Reading:
             course=course,
             loss=replace(self.loss, file=_typed(found)),
             on_rows=self.on_rows,
-            scratch=self.scratch,
+            folder=self.scratch.folder,
             insist=self.insist,
         )
         return reading.read(file, entry)

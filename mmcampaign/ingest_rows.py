@@ -27,13 +27,13 @@ from mmcampaign.tally import Tally
 
 @dataclass(frozen=True, kw_only=True)
 class RowReading:
-    """How the rows of a file are read; ``scratch`` is a folder for them, ``course`` None for an e-mail opt-in list."""
+    """How the rows of a file are read; ``folder`` is for them, ``course`` None for an e-mail opt-in list."""
 
     store: Store
     course: Course | None
     loss: LossLimit
     on_rows: Callable[[int], None]
-    scratch: Path
+    folder: Path
     insist: bool
 
     def read(self, file: BinaryIO, entry: ImportEntry) -> Ready:
@@ -72,7 +72,7 @@ class RowReading:
         before = os.fstat(file.fileno())
         table = staged_grades if entry.kind == GRADES else staged_profiles
         with ExitStack() as stack:
-            staging = stack.enter_context(open_staging(self.store, table, ROWS[entry.kind], self.scratch))
+            staging = stack.enter_context(open_staging(self.store, table, ROWS[entry.kind], self.folder))
             for chunk in report.chunks:
                 tally.add(chunk)
                 staging.add(chunk.rows)

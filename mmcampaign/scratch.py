@@ -7,41 +7,61 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from mmcampaign.errors import UnavailableError
+
+if TYPE_CHECKING:  # an ingest of files that were read before needs no folder, and so no lock
+    from filelock import FileLock
 
 PREFIX = "mmcampaign-ingest-"
 _LOCK = ".lock"  # beside the folder, so that it is held before there is one
 
 
+class Scratch:
+    """A folder that only this user can read; it is made when it is asked for first."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = Lock()
+        self._made: tuple[Path, FileLock] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Raises UnavailableError when the system's folder for temporary files cannot be written."""
+        with self._one_at_a_time:
+            if self._made is None:
+                try:
+                    self._made = _locked_folder()
+                except OSError as error:
+                    raise UnavailableError(
+                        f"The scratch file in {tempfile.gettempdir()} cannot be written: {error}.",
+                        unchanged="Nothing of the file that needed it was ingested.",
+                        todo="Free some space there, or set TMPDIR to another folder, then run the same command again.",
+                    ) from error
+            return self._made[0]
+
+    def close(self) -> None:
+        if self._made is not None:
+            folder, lock = self._made
+            _remove(folder)
+            lock.release()
+
+
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A new folder that only this user can read; it is gone at the end, or when the next one is opened after a crash.
-
-    Raises UnavailableError when the system's folder for temporary files cannot be written.
-    """
+def scratch_folder() -> Iterator[Scratch]:
+    """What is in the folder is gone at the end, or when the next one begins after a crash."""
     _remove_abandoned()
-    try:
-        folder, lock = _locked_folder()
-    except OSError as error:
-        raise UnavailableError(
-            f"The scratch file in {tempfile.gettempdir()} cannot be written: {error}.",
-            unchanged="Nothing was ingested.",
-            todo="Free some space there, or set TMPDIR to another folder, then run the same command again.",
-        ) from error
-    try:
-        yield folder
-    finally:
-        _remove(folder)
-        lock.release()
+    with closing(Scratch()) as scratch:
+        yield scratch
 
 
-def _locked_folder() -> tuple[Path, FileLock]:
+def _locked_folder() -> "tuple[Path, FileLock]":
     """A new folder and its lock, which was held before the folder was there."""
+    from filelock import FileLock  # noqa: PLC0415  see above
+
     folder = Path(tempfile.gettempdir(), f"{PREFIX}{uuid.uuid4().hex}")
     lock = FileLock(_lock_of(folder))
     lock.acquire()
@@ -52,6 +72,8 @@ def _locked_folder() -> tuple[Path, FileLock]:
 def _remove_abandoned() -> None:
     """What is removed is locked until it is gone. Other users' locks cannot be opened."""
     for found in Path(tempfile.gettempdir()).glob(f"{PREFIX}*{_LOCK}"):
+        from filelock import FileLock, Timeout  # noqa: PLC0415  see above
+
         lock = FileLock(found)
         with suppress(OSError, Timeout):
             lock.acquire(blocking=False)

@@ -15,7 +15,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModu
 
 from mmcampaign.errors import ConfigError, UnavailableError
 from mmcampaign.resources import resource
-from mmcampaign.store import queue
 from mmcampaign.store.tables import metadata
 
 LOCK_WAIT_SECONDS = 15.0
@@ -204,6 +203,8 @@ def upgrade(store: Store) -> str:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         if store.dialect == "postgresql":
+            from mmcampaign.store import queue  # noqa: PLC0415  PostgreSQL's alone
+
             queue.install(connection)
     return head_revision()
 
@@ -242,6 +243,8 @@ def is_current(store: Store) -> bool:
         return False
     if store.dialect != "postgresql":
         return True
+    from mmcampaign.store import queue  # noqa: PLC0415  as above
+
     with store.read() as connection:
         return queue.is_current(connection)
 

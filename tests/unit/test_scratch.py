@@ -26,16 +26,24 @@ def left_behind(temporary: Path, name: str) -> Path:
 
 
 def test_the_folder_is_private_and_gone_at_the_end():
-    with scratch_folder() as folder:
+    with scratch_folder() as scratch:
+        folder = scratch.folder
         assert folder.stat().st_mode & 0o777 == 0o700
+        assert scratch.folder == folder
         (folder / "rows.db").write_bytes(b"x")
     assert not folder.exists()
 
 
-def test_it_is_gone_after_an_error_too():
-    with pytest.raises(KeyboardInterrupt), scratch_folder() as folder:
+def test_it_is_gone_after_an_error_too(temporary: Path):
+    with pytest.raises(KeyboardInterrupt), scratch_folder() as scratch:
+        assert scratch.folder.is_dir()
         raise KeyboardInterrupt
-    assert not folder.exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_there_is_none_where_none_is_needed(temporary: Path):
+    with scratch_folder():
+        assert list(temporary.iterdir()) == []
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(temporary: Path):
@@ -54,8 +62,8 @@ def test_the_folder_of_a_running_ingest_is_left_alone(temporary: Path):
 def test_no_room_is_said(temporary: Path, monkeypatch: pytest.MonkeyPatch):
     (temporary / "file").touch()
     monkeypatch.setattr("tempfile.tempdir", str(temporary / "file"))
-    with pytest.raises(UnavailableError, match="scratch file"), scratch_folder():
-        pass
+    with pytest.raises(UnavailableError, match="scratch file"), scratch_folder() as scratch:
+        _ = scratch.folder
 
 
 def test_one_that_begins_is_locked_before_there_is_a_folder(temporary: Path, monkeypatch: pytest.MonkeyPatch):
@@ -69,8 +77,8 @@ def test_one_that_begins_is_locked_before_there_is_a_folder(temporary: Path, mon
             assert folder.is_dir()
 
     monkeypatch.setattr(Path, "mkdir", late)
-    with scratch_folder() as folder:
-        assert folder.is_dir()
+    with scratch_folder() as scratch:
+        assert scratch.folder.is_dir()
     assert list(temporary.iterdir()) == []
 
 
@@ -86,6 +94,7 @@ def test_a_lock_taken_for_abandoned_before_it_was_held_is_made_again(temporary: 
         return handle
 
     monkeypatch.setattr(os, "open", open_then_lose)
-    with scratch_folder() as folder:
+    with scratch_folder() as scratch:
+        folder = scratch.folder
         assert openings
         assert folder.with_name(folder.name + ".lock").exists()
