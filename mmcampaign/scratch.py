@@ -25,29 +25,39 @@ class Scratch:
     """A folder that only this user can read; it is made when it is asked for first."""
 
     def __init__(self) -> None:
+        self._path = Path(tempfile.gettempdir(), f"{PREFIX}{uuid.uuid4().hex}")
+        self._lock: FileLock | None = None
         self._one_at_a_time = Lock()
-        self._made: tuple[Path, FileLock] | None = None
 
     @property
     def folder(self) -> Path:
         """Raises UnavailableError when the system's folder for temporary files cannot be written."""
-        with self._one_at_a_time:
-            if self._made is None:
-                try:
-                    self._made = _locked_folder()
-                except OSError as error:
-                    raise UnavailableError(
-                        f"The scratch file in {tempfile.gettempdir()} cannot be written: {error}.",
-                        unchanged="Nothing of the file that needed it was ingested.",
-                        todo="Free some space there, or set TMPDIR to another folder, then run the same command again.",
-                    ) from error
-            return self._made[0]
+        try:
+            with self._one_at_a_time:
+                if self._lock is None:
+                    self._make()
+        except OSError as error:
+            self.close()
+            raise UnavailableError(
+                f"The scratch file in {tempfile.gettempdir()} cannot be written: {error}.",
+                unchanged="Nothing of the file that needed it was ingested.",
+                todo="Free some space there, or set TMPDIR to another folder, then run the same command again.",
+            ) from error
+        return self._path
+
+    def _make(self) -> None:
+        """The lock is held before the folder is there, and is known before it is held: Ctrl-C may come any time."""
+        from filelock import FileLock  # noqa: PLC0415  see above
+
+        self._lock = FileLock(_lock_of(self._path))
+        self._lock.acquire()
+        self._path.mkdir(mode=0o700)
 
     def close(self) -> None:
-        if self._made is not None:
-            folder, lock = self._made
-            _remove(folder)
-            lock.release()
+        if self._lock is not None:
+            _remove(self._path)
+            self._lock.release()
+            self._lock = None
 
 
 @contextmanager
@@ -56,17 +66,6 @@ def scratch_folder() -> Iterator[Scratch]:
     _remove_abandoned()
     with closing(Scratch()) as scratch:
         yield scratch
-
-
-def _locked_folder() -> "tuple[Path, FileLock]":
-    """A new folder and its lock, which was held before the folder was there."""
-    from filelock import FileLock  # noqa: PLC0415  see above
-
-    folder = Path(tempfile.gettempdir(), f"{PREFIX}{uuid.uuid4().hex}")
-    lock = FileLock(_lock_of(folder))
-    lock.acquire()
-    folder.mkdir(mode=0o700)
-    return folder, lock
 
 
 def _remove_abandoned() -> None:

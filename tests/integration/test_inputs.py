@@ -183,7 +183,7 @@ def test_the_selection_reads_no_table_that_leaves_no_trace(app: TestApp):
     words = {word for statement in said for word in re.findall(r"\w+", statement)}
     assert words & set(metadata.tables) == {
         *("learners", "course_instancedetails", "completions", "consents", "address_consents"),
-        *("imports", "suppressions", "messages", "campaigns"),
+        *("seen_again", "imports", "suppressions", "messages", "campaigns"),
     }
 
 

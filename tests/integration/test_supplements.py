@@ -11,6 +11,7 @@ from mmcampaign.ingest import FileResult, Stated, ingest
 from mmcampaign.mending import write_refused_rows
 from mmcampaign.store.engine import Store, open_store
 from mmcampaign.store.import_log import READ
+from mmcampaign.store.learners import last_seen
 from mmcampaign.store.tables import (
     completions,
     course_instancedetails,
@@ -155,7 +156,9 @@ def contents(store: Store) -> list[Any]:
     found: list[Any] = []
     with store.read() as connection:
         for table in (learners, course_instancedetails, completions, enrollment_history, imports):
-            columns = [column for column in table.columns if column.name not in drop]
+            columns: list[Any] = [column for column in table.columns if column.name not in drop]
+            if table is learners:
+                columns = [last_seen(learners, c.name) if c.name.endswith("seen_at") else c for c in columns]
             where = [table.c.status.in_(READ)] if table is imports else []
             found.append(sorted(map(repr, connection.execute(select(*columns).where(*where)))))
     return found

@@ -41,6 +41,21 @@ def test_it_is_gone_after_an_error_too(temporary: Path):
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize("late", ["acquire", "mkdir"])
+def test_it_is_gone_when_ctrl_c_comes_while_it_is_made(temporary: Path, monkeypatch: pytest.MonkeyPatch, late: str):
+    owner = FileLock if late == "acquire" else Path
+    make = getattr(owner, late)
+
+    def make_and_be_interrupted(*of: Any, **how: Any) -> None:
+        make(*of, **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, late, make_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt), scratch_folder() as scratch:
+        _ = scratch.folder
+    assert list(temporary.iterdir()) == []
+
+
 def test_there_is_none_where_none_is_needed(temporary: Path):
     with scratch_folder():
         assert list(temporary.iterdir()) == []
