@@ -12,6 +12,7 @@ import typer
 
 from mmcampaign.cli.shell import Json, Program, print_json, print_table, progress, say, shell_of, short
 from mmcampaign.errors import InputError
+from mmcampaign.model import Change
 
 if TYPE_CHECKING:
     from mmcampaign.ingest import FileResult, Stated
@@ -83,7 +84,7 @@ def ingest(
     if as_json:
         print_json({"files": files, "changes": changes, "changes_by_course": by_course, "warnings": result.warnings})
     else:
-        _print_files(files, changes)
+        _print_files(files, changes, by_course)
         _print_changes(by_course)
         for warning in result.warnings:
             say(warning)
@@ -120,7 +121,7 @@ def _stamp(text: str) -> datetime | None:
     return found
 
 
-def _print_files(files: list[dict[str, Any]], changes: dict[str, int]) -> None:
+def _print_files(files: list[dict[str, Any]], changes: dict[str, int], by_course: list[dict[str, Any]]) -> None:
     columns = ("file", "status", "rows", "rejected")
     worth_a_look = [f for f in files if f["status"] in ("refused", "superseded") or f["rejected"] or f["warnings"]]
     listed = files if len(files) <= LISTED_WHOLE else worth_a_look
@@ -136,7 +137,8 @@ def _print_files(files: list[dict[str, Any]], changes: dict[str, int]) -> None:
     counted = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     say(f"{len(files)} {'file' if len(files) == 1 else 'files'}: {counted}.")
     said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in changes.items() if count)
-    say(f"Changed: {said or 'nothing'}.")
+    nothing = "only what the table shows" if any(row[change] for row in by_course for change in Change) else "nothing"
+    say(f"Changed: {said or nothing}.")
 
 
 def _print_changes(by_course: list[dict[str, Any]]) -> None:

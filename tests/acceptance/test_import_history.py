@@ -64,6 +64,18 @@ def test_from_two_downloads_to_what_has_changed_and_to_the_cohort_of_an_earlier_
     assert explained["decisions"][0]["cohort"] == "audit-upgrade"
 
 
+def test_nothing_has_changed_only_where_no_export_changed_anything(cli: Cli) -> None:
+    """Who is gone from the grade report and stands in the profile is still a learner of the run."""
+    cli("ingest", "may")
+    stay = [Person(number=100 + n, grade=0.2 if n == 0 else 0.9) for n in range(19)]
+    write_reports(cli.folder / "later", stay, stamp=JUNE, courses="1")
+    next((cli.folder / "later").glob("*_student_profile_info_*")).unlink()
+    loaded = cli("ingest", "later")
+    assert "Changed: only what the table shows." in loaded.said
+    assert loaded.out.splitlines()[-1].split()[-2:] == ["1", "0"], "vanished, lowered"
+    assert "Changed: nothing." in cli("ingest", "later").said
+
+
 def test_a_great_loss_waits_for_a_person(cli: Cli) -> None:
     cli("ingest", "may")
     write_reports(cli.folder / "cut", [Person(number=100)], stamp=JUNE, courses="1")
