@@ -49,7 +49,7 @@ _details = course_instancedetails.c
 class Span:
     """An export among those of its run and kind: when the one before it and the one after it were exported.
 
-    ``newest`` is the stamp of the one that counts until now, ``replaced`` whether one of the same minute did.
+    ``newest`` is the stamp of the one that counts until now, whose rows are the details.
     """
 
     kind: str
@@ -58,7 +58,6 @@ class Span:
     before: datetime | None
     after: datetime | None
     newest: datetime | None
-    replaced: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +73,8 @@ class _Rows:
 def record_history(connection: Connection, staged: Table, entry: ImportEntry) -> None:
     """Write down what the staged export changes, before it replaces anything; an older one is put in its place."""
     span = _span(connection, entry)
-    if span is None:
-        return
-    new = _staged_rows(staged, span.kind)
-    if span.before is not None and span.after is None and not span.replaced:
-        _write_changes(connection, span, _current_rows(span), new, until=span.stamp)
-    else:
-        _put_between(connection, span, new)
+    if span is not None:
+        _put_between(connection, span, _staged_rows(staged, span.kind))
 
 
 def add_to_history(connection: Connection, staged: Table, export: Row[Any]) -> None:
@@ -145,7 +139,6 @@ def _span(connection: Connection, export: Any) -> Span | None:
         before=max((other for other in places if other < stamp), default=None),
         after=min((other for other in places if other > stamp), default=None),
         newest=max(places, default=None),
-        replaced=mine is not None,
     )
 
 
@@ -173,7 +166,7 @@ def _copied_state(
     if moment is None:
         yield None
         return
-    if moment == span.newest and moment == span.after:
+    if moment == span.newest:
         rows = _current_rows(span)
         if only is not None:
             rows = replace(rows, where=and_(rows.where, rows.learner.in_(select(only.c.student_id))))

@@ -19,7 +19,7 @@ from mmcampaign.resources import resource
 from mmcampaign.store import engine as engine_module
 from mmcampaign.store.engine import Store, current_revision, head_revision, open_store, upgrade
 from mmcampaign.store.programs import sync_programs, view_name
-from mmcampaign.store.tables import learners, metadata, program_courses
+from mmcampaign.store.tables import learners, metadata, program_courses, seen_again
 from tests.builders import make_program
 
 FULL = 2  # SQLite's number for synchronous = FULL
@@ -91,22 +91,27 @@ def test_an_upgrade_keeps_when_each_learner_was_seen(store: Store) -> None:
     """A report view looks at the learners meanwhile; it is there again when the database is opened."""
     program = make_program()
     seen, profile_seen = datetime(2019, 2, 1, 7, 30, tzinfo=UTC), datetime(2015, 1, 1, tzinfo=UTC)
+    seen_again_at = datetime(2020, 3, 1, tzinfo=UTC)
     sync_programs(store, [program])
     row = {"username": "a", "email": "a@mail.example", "email_key": "a@mail.example", "seen_at": seen}
     with store.write() as connection:
         connection.execute(learners.insert(), {"student_id": 1, "profile_seen_at": None, **row})
         connection.execute(learners.insert(), {"student_id": 2, "profile_seen_at": profile_seen, **row})
+        connection.execute(learners.insert(), {"student_id": 3, "profile_seen_at": None, **row})
+        again = {"student_id": 3, "seen_at": seen_again_at, "profile_seen_at": profile_seen}
+        connection.execute(seen_again.insert(), again)
     go_back(store, "0002")
     with store.read() as connection:
         old = connection.execute(text("SELECT student_id, seen_at, profile_seen_at FROM learners ORDER BY 1")).all()
     assert [str(stamp)[:19] for stamp in old[1][1:]] == ["2019-02-01 07:30:00", "2015-01-01 00:00:00"]
+    assert [str(stamp)[:19] for stamp in old[2][1:]] == ["2020-03-01 00:00:00", "2015-01-01 00:00:00"]
     assert old[0][2] is None
     upgrade(store)
     sync_programs(store, [program])
     with store.read() as connection:
         found = connection.execute(select(learners.c.seen_at, learners.c.profile_seen_at).order_by("student_id")).all()
         assert connection.execute(text(f"SELECT count(*) FROM {view_name(program.code)}")).scalar_one() == 0
-    assert [tuple(row) for row in found] == [(seen, None), (seen, profile_seen)]
+    assert [tuple(row) for row in found] == [(seen, None), (seen, profile_seen), (seen_again_at, profile_seen)]
 
 
 @pytest.mark.parametrize("left_by_a_kill", [False, True], ids=["as it was", "as a killed first load left it"])

@@ -152,6 +152,10 @@ def test_e34_an_address_on_two_accounts_is_said(store: Store, tmp_path: Path) ->
     again.write_bytes(later.read_bytes())
     result = ingest(store, (make_program(),), [again], now=NOW)
     assert (result.files[0].status, result.changes.renamed, result.warnings) == (FileStatus.LOADED, 0, ())
+    third = tmp_path / RIGHT.replace("-06-01-", "-06-04-")
+    third.write_bytes(later.read_bytes().replace(b"l3@", b"l1@"))
+    (said,) = ingest(store, (make_program(),), [third], now=NOW).warnings
+    assert said.startswith("2 accounts have the address of another:"), "three accounts, one of which is written to"
     with store.read() as connection:
         assert len(connection.execute(select(learners)).all()) == 3
 
