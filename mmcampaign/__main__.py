@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable
 
 
@@ -17,6 +18,9 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         _with_room(_run)
+    except KeyboardInterrupt:  # before a command has begun; each has its own word for it
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(130)
     finally:
         gc.freeze()
 

@@ -89,3 +89,20 @@ def test_every_command_is_found_in_its_file():
 def commands_of(*words: str) -> list[str]:
     group: Any = get_command(command_line(words))
     return list(group.commands)
+
+
+def test_ctrl_c_before_a_command_has_begun_shows_no_traceback() -> None:
+    script = """
+import sys
+from mmcampaign.__main__ import main
+
+class Interrupted:
+    def find_spec(self, name, *_rest):
+        if name == "mmcampaign.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Interrupted.\n")
