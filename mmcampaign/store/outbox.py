@@ -34,7 +34,7 @@ from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
 from mmcampaign.store.dialect import given_rows, keys_for, one_of_bound, rows_for
 from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
-from mmcampaign.store.tables import messages, suppressions
+from mmcampaign.store.tables import IS_PENDING, IS_SENDING, IS_UNKNOWN, messages, suppressions
 
 __all__ = [
     "CANCELLED_WITH",
@@ -129,22 +129,19 @@ def claim(
 
 @cache
 def _by_shape() -> Select[Any]:
-    return _found(_ready(messages.c.status)).order_by("shape_digest")
+    return _found(IS_PENDING).order_by("shape_digest")
 
 
 @cache
 def _of_any_shape() -> Select[Any]:
-    """By the index of campaign and learner: the one of the status would have to sort all that are pending."""
-    unindexed = messages.c.status.concat("")
-    return _found(_ready(unindexed), messages.c.learner_id > bindparam("after")).order_by("learner_id")
+    """By the index of campaign and learner: the one of those that are pending would have to sort them all."""
+    unindexed = messages.c.status == PENDING
+    return _found(unindexed, messages.c.learner_id > bindparam("after")).order_by("learner_id")
 
 
-def _ready(status: ColumnElement[str]) -> ColumnElement[bool]:
+def _found(*which: ColumnElement[bool]) -> Select[Any]:
     due = or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_"))
-    return and_(messages.c.campaign_id == bindparam("campaign"), status == PENDING, due)
-
-
-def _found(*where: ColumnElement[bool]) -> Select[Any]:
+    where = (messages.c.campaign_id == bindparam("campaign"), *which, due)
     tries = (messages.c.attempts + 1).label("attempts")
     columns = [tries if column is messages.c.attempts else column for column in _FROZEN]
     found = select(*columns, _why_not(none_=None)).where(*where)
@@ -290,7 +287,7 @@ def drop_unmailable(connection: Connection, campaign: int, today: date) -> int:
 @cache
 def _unmailable(*, over: bool) -> Select[Any]:
     why = _why_not(none_=CANCELLED_WITH if over else None)
-    pending = and_(messages.c.campaign_id == bindparam("campaign"), messages.c.status == PENDING)
+    pending = and_(messages.c.campaign_id == bindparam("campaign"), IS_PENDING)
     return select(messages.c.id, why).where(pending, true() if over else why.element.is_not(None))
 
 
@@ -313,7 +310,7 @@ def orphans(connection: Connection, campaign: int, *, now: datetime, alone: bool
 
     All of them when nobody else can be sending, else those whose lease ran out.
     """
-    left = and_(messages.c.campaign_id == campaign, messages.c.status == SENDING)
+    left = and_(messages.c.campaign_id == campaign, IS_SENDING)
     if not alone:
         left = and_(left, messages.c.claimed_until < now)
     found = select(messages.c.id, messages.c.message_id, messages.c.provider).where(left)
@@ -322,13 +319,13 @@ def orphans(connection: Connection, campaign: int, *, now: datetime, alone: bool
 
 def cancel_pending(connection: Connection, campaign: int) -> int:
     hold(connection, campaign)
-    pending = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING)
+    pending = and_(messages.c.campaign_id == campaign, IS_PENDING)
     return move_where(connection, campaign, pending, MessageStatus.CANCELLED, CANCELLED_WITH)
 
 
 def unknown_ids(connection: Connection, campaign: int, message_id: str | None = None) -> list[int]:
     """Row ids of unknown messages, all of a campaign or the one with this opaque id."""
-    found = select(messages.c.id).where(messages.c.campaign_id == campaign, messages.c.status == UNKNOWN)
+    found = select(messages.c.id).where(messages.c.campaign_id == campaign, IS_UNKNOWN)
     if message_id is not None:
         found = found.where(messages.c.message_id == message_id)
     return list(connection.execute(found).scalars())
@@ -336,11 +333,11 @@ def unknown_ids(connection: Connection, campaign: int, message_id: str | None = 
 
 def next_try(connection: Connection, campaign: int) -> datetime | None:
     """When the earliest pending message may be tried again; None when there is none waiting."""
-    waiting = and_(messages.c.campaign_id == campaign, messages.c.status == PENDING, messages.c.not_before.is_not(None))
+    waiting = and_(messages.c.campaign_id == campaign, IS_PENDING, messages.c.not_before.is_not(None))
     return connection.execute(select(func.min(messages.c.not_before)).where(waiting)).scalar()
 
 
 def last_claim_until(connection: Connection, campaign: int) -> datetime | None:
     """When the last claim that is held now runs out; None when nothing is claimed."""
-    held = and_(messages.c.campaign_id == campaign, messages.c.status == SENDING)
+    held = and_(messages.c.campaign_id == campaign, IS_SENDING)
     return connection.execute(select(func.max(messages.c.claimed_until)).where(held)).scalar()

@@ -22,8 +22,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    literal_column,
+    or_,
 )
 from sqlalchemy.types import TypeEngine
+
+from mmcampaign.model import MessageStatus
 
 metadata = MetaData(
     naming_convention={
@@ -305,10 +309,25 @@ messages = Table(
     Column("sent_at", UtcDateTime),
     Column("error", Text),
     UniqueConstraint("campaign_id", "learner_id"),
-    Index(None, "campaign_id", "status", "shape_digest"),
     Index(None, "learner_id"),
     Index(None, "email_key"),
 )
+
+# What is looked for by status is little or becomes less with each batch. An index of every status would be written to
+# twice for each message, at ever another place, and cost a sender more than the messages themselves (decision 19).
+IS_PENDING, IS_SENDING, IS_UNKNOWN = (
+    messages.c.status == literal_column(f"'{status.value}'")  # a parameter would not tell that the index will do
+    for status in (MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN)
+)
+_IN_DOUBT = or_(IS_SENDING, IS_UNKNOWN)
+Index(
+    "ix_messages_pending",
+    messages.c.campaign_id,
+    messages.c.shape_digest,
+    sqlite_where=IS_PENDING,
+    postgresql_where=IS_PENDING,
+)
+Index("ix_messages_in_doubt", messages.c.campaign_id, sqlite_where=_IN_DOUBT, postgresql_where=_IN_DOUBT)
 
 exclusions = Table(
     "exclusions",

@@ -127,6 +127,21 @@ def test_an_upgrade_from_the_first_schema_leaves_the_index_by_address(store: Sto
         assert [index["name"] for index in inspect(connection).get_indexes("learners")] == ["ix_learners_email_key"]
 
 
+def test_an_upgrade_makes_the_indexes_of_messages_that_a_new_database_has(store: Store) -> None:
+    def found() -> list[tuple[str | None, list[str | None], str]]:
+        with store.read() as connection:
+            indexes = inspect(connection).get_indexes("messages")
+        where = f"{store.dialect}_where"
+        return sorted((each["name"], each["column_names"], str(each["dialect_options"].get(where))) for each in indexes)
+
+    new = found()
+    assert "'pending'" in {name: where for name, _, where in new}["ix_messages_pending"]
+    go_back(store, "0003")
+    assert "ix_messages_campaign_id_status_shape_digest" in [name for name, *_ in found()]
+    upgrade(store)
+    assert found() == new
+
+
 def test_newer_schema_is_refused(store: Store) -> None:
     with store.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

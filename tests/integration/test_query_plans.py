@@ -16,7 +16,7 @@ from mmcampaign.store.dialect import one_of
 from mmcampaign.store.engine import Store
 from mmcampaign.store.history import HistoryFilter
 from mmcampaign.store.tables import learners
-from tests.builders import make_candidate, make_learner, make_program
+from tests.builders import NOW, TODAY, make_candidate, make_learner, make_program
 from tests.ledgers import claimer, make
 from tests.worlds import fill, on_sqlite
 
@@ -78,6 +78,25 @@ def test_no_large_table_is_read_whole(store: Store, query: Query):
     assert not [step for step in steps if re.match(rf"SCAN ({'|'.join(LARGE)})\b", step)]
     # Found by its primary key alone: the other keys slow the ingest down and may go.
     assert not [step for step in steps if "ix_course_instancedetails" in step]
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        pytest.param(lambda c: outbox.claim(c, 1, claimer(), size=5), "pending", id="a claim of one shape"),
+        pytest.param(lambda c: outbox.next_try(c, 1), "pending", id="the next try"),
+        pytest.param(lambda c: outbox.drop_unmailable(c, 1, TODAY), "pending", id="the late check"),
+        pytest.param(lambda c: outbox.orphans(c, 1, now=NOW, alone=True), "in_doubt", id="what a sender left"),
+        pytest.param(lambda c: outbox.last_claim_until(c, 1), "in_doubt", id="the last claim"),
+        pytest.param(lambda c: outbox.unknown_ids(c, 1), "in_doubt", id="what is unknown"),
+    ],
+)
+def test_what_is_to_do_is_found_among_itself_without_sorting(store: Store, query: Query, index: str):
+    """However many messages the campaign has sent: their status stands in no index."""
+    make(store)
+    steps = [step for step in plans(store, query) if " messages " in step or "B-TREE" in step]
+    assert [step.split(" (")[0] for step in steps] == [f"SEARCH messages USING INDEX ix_messages_{index}"]
 
 
 @on_sqlite
