@@ -126,7 +126,8 @@ class Hand:
                 self._record(connection)
                 self._claimed = self._claim(connection, turns.take(connection, size))
                 turns.used(len(self._claimed))
-                shapes = {each.shape_digest: self._shape(connection, each.shape_digest) for each in self._claimed}
+                used = {each.shape_digest for each in self._claimed}
+                shapes = {digest: self._shape(connection, digest) for digest in used}
         except UnavailableError:
             turns.lost()
             self.put_back()
@@ -253,15 +254,15 @@ class Hand:
         now = self._app.clock()
         records = []
         for message in claimed:
-            receipt = receipts[message.message_id]
+            receipt, attempts = receipts[message.message_id], message.attempts
             records.append(
                 Record(
-                    id=message.id,
-                    claimed_at=message.claimed_at,
-                    settled=settle(receipt, attempts=message.attempts, now=now),
+                    message.id,
+                    message.claimed_at,
+                    settled=settle(receipt, attempts=attempts, now=now),
                     receipt=receipt,
                     digest=receipt.digest or digests.get(message.message_id),
-                    attempts=message.attempts - (not costs_an_attempt(receipt)),
+                    attempts=attempts if costs_an_attempt(receipt) else attempts - 1,
                 )
             )
         return records

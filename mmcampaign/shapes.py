@@ -133,12 +133,17 @@ class Segments:
 
 
 class Filler:
-    """Fills one shape. Values are plain strings by field name; a missing field raises ``KeyError``."""
+    """Fills one shape. Values are plain strings by field name; a missing field raises ``KeyError``.
+
+    ``tokens`` are those of its two parts as they are written, in the order of ``substitutions``.
+    """
 
     def __init__(self, shape: Shape) -> None:
         self._subject, self._html, self._text = Segments(shape.subject), Segments(shape.html), Segments(shape.text)
         self._subject_uses, self._html_uses, self._text_uses = map(_uses, (shape.subject, shape.html, shape.text))
         self._uses = self._text_uses + self._html_uses
+        self._fields = tuple(dict.fromkeys(field for _, field, _ in self._uses))
+        self.tokens = tuple(token for token, _, _ in self._uses)
 
     def subject(self, values: Mapping[str, str]) -> str:
         return self._subject.fill(_written(self._subject_uses, values))
@@ -150,8 +155,9 @@ class Filler:
         return self._text.fill(_written(self._text_uses, values))
 
     def substitutions(self, values: Mapping[str, str]) -> dict[str, str]:
-        """What each token of the two parts stands for, ready to replace it: escaped where it stands in HTML."""
-        return _written(self._uses, values)
+        """What each of ``tokens`` stands for, ready to replace it: escaped where it stands in HTML."""
+        own = {field: clean(values[field]) for field in self._fields}  # most stand in both parts
+        return {token: escape(own[field]) if in_html else own[field] for token, field, in_html in self._uses}
 
 
 _Use = tuple[str, str, bool]  # a token as it is written, its field, whether it stands in HTML

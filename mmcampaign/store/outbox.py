@@ -81,6 +81,7 @@ class Claimed(NamedTuple):
 
 _FROZEN = tuple(messages.c[name] for name in Claimed._fields if name != "claimed_at")
 _OWN = Claimed._fields.index("personal")
+_WHY = len(_FROZEN)  # the last column of what is found
 
 
 class Record(NamedTuple):
@@ -117,8 +118,9 @@ def claim(
     wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size}
     query, wanted = (_by_shape(), wanted) if after is None else (_of_any_shape(), {**wanted, "after": after})
     while rows := connection.execute(query, wanted).all():
-        _drop(connection, campaign, [(row.id, row.why) for row in rows if row.why])
-        if claimed := _claimed([row for row in rows if not row.why], claimer.now):
+        dropped = [(row.id, row.why) for row in rows if row[_WHY]]
+        _drop(connection, campaign, dropped)
+        if claimed := _claimed([row for row in rows if not row[_WHY]] if dropped else rows, claimer.now):
             _take(connection, campaign, [message.id for message in claimed], claimer)
             return claimed
     return []
