@@ -314,7 +314,7 @@ messages = Table(
 )
 
 # What is looked for by status is little or becomes less with each batch. An index of every status would be written to
-# twice for each message, at ever another place, and cost a sender more than the messages themselves (decision 19).
+# twice for each message, at ever another place, and cost a sender more than the messages themselves (decision 17).
 IS_PENDING, IS_SENDING, IS_UNKNOWN = (
     messages.c.status == literal_column(f"'{status.value}'")  # a parameter would not tell that the index will do
     for status in (MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN)
