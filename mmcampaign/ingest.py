@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcampaign.edx_csv import OPT_IN, READABLE, ExportName, extract, is_archive
 from mmcampaign.errors import InputError
@@ -45,8 +44,7 @@ __all__ = ["Changes", "FileResult", "IngestResult", "LossLimit", "Stated", "find
 AHEAD = 4  # files, or runs of a first load, that wait: enough small ones for the time that a large one takes
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileResult:
+class FileResult(NamedTuple):
     """What became of one file; the fields are the keys of the ``--json`` document, plus ``path``.
 
     ``accepted + rejected == rows``, the data rows of the file; all are 0 for a file whose rows were not counted.
@@ -55,20 +53,19 @@ class FileResult:
     path: Path
     name: str
     kind: str
-    program: str | None = None
-    course: str | None = None
-    run: str | None = None
-    exported_at: datetime | None = None
+    program: str | None
+    course: str | None
+    run: str | None
+    exported_at: datetime | None
     status: FileStatus
-    rows: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    reason: str = ""
-    warnings: tuple[str, ...] = ()
+    rows: int
+    accepted: int
+    rejected: int
+    reason: str
+    warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class IngestResult:
+class IngestResult(NamedTuple):
     """All files in the order they were given, and what they changed. ``warnings`` are of no single file.
 
     ``first_exports`` are those of a first load, with what each has changed, as long as nothing else was read of them.
@@ -80,8 +77,7 @@ class IngestResult:
     first_exports: "tuple[ExportChanges, ...]" = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stated:
+class Stated(NamedTuple):
     """What a person says of a file whose name does not tell: course code, run, kind; ``exported_at`` is in UTC."""
 
     kind: str
@@ -126,11 +122,12 @@ def ingest(
             now=now,
             on_rows=on_rows,
             scratch=scratch,
+            seen=seen,
+            read_before=known,
+            newly_seen={},
             insist=insist,
             stated=said,
             loss=loss or LossLimit(),
-            seen=seen,
-            read_before=known,
         )
         files = [found for path in paths for found in _opened(path, scratch)]
         runs, others = in_turn(files, reading.parse)
@@ -170,7 +167,7 @@ def _outcomes(
             raise CancelledError
         reading.on_rows(count)
 
-    attentive = replace(reading, on_rows=on_rows, is_first=load is not None)
+    attentive = reading._replace(on_rows=on_rows, is_first=load is not None)
     units = [*runs, *((found,) for found in others)]
     work = [partial(read_unit, attentive, unit, awaited=awaited if load else None) for unit in runs]
     work += [partial(read_unit, attentive, (found,)) for found in others]
@@ -194,7 +191,7 @@ def _bring_in(load: "FirstLoad", ahead: Iterator[ReadyUnit], awaited: Event) -> 
     awaited.clear()
     if unit.run is not None:
         load.add(unit.run)
-    return replace(unit, run=None)
+    return unit._replace(run=None)
 
 
 def _seen(store: Store, paths: Sequence[Path]) -> tuple[dict[str, SeenFile], dict[ExportKey, Any]]:
@@ -307,5 +304,4 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 
 def _result(path: Path, entry: ImportEntry) -> FileResult:
-    shared = {one.name: getattr(entry, one.name) for one in fields(FileResult) if one.name != "path"}
-    return FileResult(path=path, **shared)
+    return FileResult(path, *(getattr(entry, name) for name in FileResult._fields[1:]))

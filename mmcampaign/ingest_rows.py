@@ -80,9 +80,9 @@ class RowReading:
             tally.require_few_rejected(mended=bool(entry.supplements))
             staging.seal()
             _require_unchanged(before, os.fstat(file.fileno()))
-            loaded = replace(tally.loaded(entry, report.warnings), resaved=report.resaved)
+            loaded = tally.loaded(entry, report.warnings)._replace(resaved=report.resaved)
             if loaded.rejected:
-                loaded = replace(loaded, header=header_text(file))
+                loaded = loaded._replace(header=header_text(file))
             stack.pop_all()  # from here on whoever holds the result closes it
         return self._staged(staging, loaded, partial(_refused_rows, entry, tally))
 
@@ -116,7 +116,7 @@ class RowReading:
         _require_unchanged(before, os.fstat(file.fileno()))
         loaded = tally.loaded(entry, ())
         if loaded.rejected:
-            loaded = replace(loaded, header=header_text(file))
+            loaded = loaded._replace(header=header_text(file))
 
         def write() -> Outcome:
             rows = ((one.person, one.choice, one.chosen_at) for one in listed.choices())
@@ -135,5 +135,5 @@ def _require_unchanged(before: os.stat_result, after: os.stat_result) -> None:
 def _refused_rows(entry: ImportEntry, tally: Tally, refusal: InputError) -> ImportEntry:
     """With its rows, where all of them were counted."""
     rows = tally.rows if tally.complete else 0
-    entry = replace(entry, rows=rows, rejected=rows, rejected_rows=tally.shown())
+    entry = entry._replace(rows=rows, rejected=rows, rejected_rows=tally.shown())
     return refused(entry, f"{refusal.what} {refusal.todo}".strip())

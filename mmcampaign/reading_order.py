@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def _others(files: list[Named], newest: tuple[Found, ...]) -> Iterator[Found]:
     known = {_export(name) for name, found in files if found in newest}
     for name, found in files:
         if found not in newest:
-            yield replace(found, again=_export(name) in known)
+            yield found._replace(again=_export(name) in known)
             known.add(_export(name))
 
 

@@ -197,7 +197,7 @@ def _warned(form: OddForm, percent: str) -> OddForm:
     if form.surplus:
         cells = f"{abs(form.surplus)} cell{'' if abs(form.surplus) == 1 else 's'}"
         said.append(SHIFTED.format(cells=f"{cells} {'longer' if form.surplus > 0 else 'shorter'}"))
-    return replace(form, layout=replace(form.layout, warnings=(*said, *form.layout.warnings)))
+    return replace(form, layout=form.layout._replace(warnings=(*said, *form.layout.warnings)))
 
 
 class _Plausible:

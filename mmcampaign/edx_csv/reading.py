@@ -54,7 +54,7 @@ def open_odd(
 def _odd_rows(file: BinaryIO, form: OddForm, exported_at: datetime) -> Iterator[Chunk]:
     places = form.places()
     columns = {name: number for number, name in enumerate(places)}
-    layout = replace(form.layout, columns=columns, cells=len(places), header_lines=0)
+    layout = form.layout._replace(columns=columns, cells=len(places), header_lines=0)
     for batch in in_batches(file, form, BATCH):
         sound = [record for record in batch if not form.surplus or "@" in record.cells[places["email"]]]
         if len(sound) < len(batch):
