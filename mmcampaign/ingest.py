@@ -129,10 +129,12 @@ def ingest(
             stated=said,
             loss=loss or LossLimit(),
         )
-        files = [found for path in paths for found in _opened(path, scratch)]
-        runs, others = in_turn(files, reading.parse)
+        files = [found for path in paths for found in _opened(path, scratch, reading.parse)]
+        known_files = {found: ready for found in files if (ready := reading.known(found))}
+        runs, others = in_turn(found for found in files if found not in known_files)
         with (_begin_first_load(store, scratch) if runs else None) or nullcontext() as load:
-            for found, (entry, changed) in _outcomes(reading, runs, others, load):
+            told = ((found, ready.write()) for found, ready in known_files.items())
+            for found, (entry, changed) in chain(told, _outcomes(reading, runs, others, load)):
                 changes += changed
                 results[found.shown] = _result(found.shown, entry)
                 on_file(results[found.shown])
@@ -208,22 +210,27 @@ def _untouched(load: "FirstLoad", files: Sequence[FileResult]) -> "tuple[ExportC
     return tuple(one for one in load.summary if read[one.course, one.run, one.kind] == 1)
 
 
-def _opened(path: Path, scratch: Scratch) -> Iterator[Found]:
+def _opened(path: Path, scratch: Scratch, parse: Callable[[Path], ExportName]) -> Iterator[Found]:
     """The file, or in its place those of an archive, unpacked in ``scratch``."""
     if not is_archive(path.name):
-        yield Found(path=path, shown=path)
+        yield Found(path=path, shown=path, name=parse(path))
         return
     try:
         folder = Path(tempfile.mkdtemp(dir=scratch.folder))
         members = extract(path, folder)
-    except (InputError, OSError) as error:
-        what = error if isinstance(error, InputError) else InputError(f"It cannot be unpacked: {error.strerror}.")
-        yield Found(path=path, shown=path, refused=what)
-        return
-    for member in members:
-        yield Found(path=member, shown=path / member.relative_to(folder))
-    if not members:
-        yield Found(path=path, shown=path)
+    except InputError as damaged:
+        yield _unopened(path, f"{damaged.what} {damaged.todo}".strip())
+    except OSError as error:
+        yield _unopened(path, f"It cannot be unpacked: {error.strerror}.")
+    else:
+        for member in members:
+            yield Found(path=member, shown=path / member.relative_to(folder), name=parse(member))
+        if not members:
+            yield Found(path=path, shown=path, name=parse(path))
+
+
+def _unopened(path: Path, why: str) -> Found:
+    return Found(path=path, shown=path, name=ExportName(kind="archive", refused=why))
 
 
 def _twins(store: Store, changes: Changes) -> Iterator[str]:

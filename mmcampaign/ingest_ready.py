@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mmcampaign.errors import InputError
+from mmcampaign.edx_csv import ExportName
 from mmcampaign.model import FileStatus
 from mmcampaign.store.engine import Store
 from mmcampaign.store.import_log import Changes, ImportEntry, log_import
@@ -20,12 +20,13 @@ if TYPE_CHECKING:  # whose modules load Arrow; they are loaded when there are ro
 class Found(NamedTuple):
     """A file to look at. ``shown`` is how people know it: for a file out of an archive, archive and name.
 
-    ``refused`` says why an archive was not opened. ``again``: by its name a file that comes before is the same export.
+    ``name`` is what its name says, or a person has said in its place. ``again``: by its name a file that comes before
+    is the same export.
     """
 
     path: Path
     shown: Path
-    refused: InputError | None = None
+    name: ExportName
     again: bool = False
 
 

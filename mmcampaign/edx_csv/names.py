@@ -147,8 +147,12 @@ def _other_name(name: str) -> ExportName:
 
 def parse_stamp(written: str) -> datetime | None:
     """``2019-12-04-0227`` as edX writes it, in UTC; None when it is no date and time."""
+    found = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)-(\d\d)(\d\d)", written)
+    if found is None:
+        return None
+    year, month, day, hour, minute = map(int, found.groups())
     try:
-        return datetime.strptime(written, "%Y-%m-%d-%H%M").replace(tzinfo=UTC)
+        return datetime(year, month, day, hour, minute, tzinfo=UTC)
     except ValueError:
         return None
 
