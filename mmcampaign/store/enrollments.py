@@ -5,8 +5,7 @@ more has no row any more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -48,8 +47,7 @@ _GRADE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """The course run an export belongs to, and the import that brings it. ``passing_grade`` is a fraction."""
 
     course: str

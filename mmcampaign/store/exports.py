@@ -1,7 +1,6 @@
 """One export merged in one transaction: rows, log, the older export it replaces, completions."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -43,8 +42,7 @@ AUDIT_HIDDEN = (
 Merged = tuple[ImportEntry, Changes]  # the log entry as it was written, and what changed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(NamedTuple):
     """An export whose rows are staged. ``passing_grade`` is a fraction."""
 
     staging: Staging
