@@ -9,7 +9,7 @@ refused with its reason. Two threads read files while this one writes those befo
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, nullcontext
 from datetime import datetime
@@ -113,7 +113,7 @@ def ingest(
     said = _stated_name(stated, programs, paths) if stated else None
     sync_programs(store, programs)
     results, changes = {}, Changes()
-    seen, known = _seen(store, paths)
+    seen, read_earlier = _seen(store, paths)
     with scratch_folder() as scratch:
         reading = Reading(
             store=store,
@@ -123,24 +123,22 @@ def ingest(
             on_rows=on_rows,
             scratch=scratch,
             seen=seen,
-            read_before=known,
+            read_before=read_earlier,
             newly_seen={},
             insist=insist,
             stated=said,
             loss=loss or LossLimit(),
         )
         files = [found for path in paths for found in _opened(path, scratch, reading.parse)]
-        known_files = {found: ready for found in files if (ready := reading.known(found))}
-        runs, others = in_turn(found for found in files if found not in known_files)
+        known = {found: ready for found in files if (ready := reading.known(found))}
+        told = [(found, ready.write()) for found, ready in known.items()]  # a first load has the database to itself
+        runs, others = in_turn(found for found in files if found not in known)
         with (_begin_first_load(store, scratch) if runs else None) or nullcontext() as load:
-            told = ((found, ready.write()) for found, ready in known_files.items())
             for found, (entry, changed) in chain(told, _outcomes(reading, runs, others, load)):
                 changes += changed
                 results[found.shown] = _result(found.shown, entry)
                 on_file(results[found.shown])
-        if reading.newly_seen:
-            with store.write() as connection:
-                remember(connection, reading.newly_seen)
+        _remember(store, reading.newly_seen)
     ordered = tuple(results[found.shown] for found in files)
     return IngestResult(
         files=ordered,
@@ -202,6 +200,12 @@ def _seen(store: Store, paths: Sequence[Path]) -> tuple[dict[str, SeenFile], dic
         seen = read_seen(connection)
         here = [seen[key].sha256 for key in map(str, map(Path.absolute, paths)) if key in seen]
         return seen, read_before(connection, here) if here else {}
+
+
+def _remember(store: Store, files: Mapping[Path, SeenFile]) -> None:
+    if files:
+        with store.write() as connection:
+            remember(connection, files)
 
 
 def _untouched(load: "FirstLoad", files: Sequence[FileResult]) -> "tuple[ExportChanges, ...]":
