@@ -94,7 +94,7 @@ class World:
         os.environ["MMCAMPAIGN_SECRET_KEY"] = "a key for the benchmark that is long enough"
         os.environ["MMCAMPAIGN_MAIL__RATE_PER_SECOND"] = "1000000"
         program = load_settings(folder / "config.toml", {}).programs[PROGRAM]
-        courses = tuple(replace(course, runs=(course.current_run,), coming_run=None) for course in program.courses)
+        courses = tuple(course._replace(runs=(course.current_run,), coming_run=None) for course in program.courses)
         write_exports(
             folder / "downloads", (replace(program, courses=courses),), learners=24 * messages, seed=1, today=today
         )

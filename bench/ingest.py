@@ -63,7 +63,7 @@ def write(folder: Path, learners: int) -> list[Path]:
 
 
 def _one_run(program: Program) -> Program:
-    courses = (replace(course, runs=(course.current_run,), coming_run=None) for course in program.courses)
+    courses = (course._replace(runs=(course.current_run,), coming_run=None) for course in program.courses)
     return replace(program, courses=tuple(courses))
 
 

@@ -69,7 +69,7 @@ class World:
         (folder / "config.toml").write_text(demo_config(source, today=today), encoding="utf-8")
         os.environ["MMCAMPAIGN_SECRET_KEY"] = "a key for the benchmark that is long enough"
         program = load_settings(folder / "config.toml", {}).programs[PROGRAM]
-        courses = tuple(replace(course, runs=(course.current_run,), coming_run=None) for course in program.courses)
+        courses = tuple(course._replace(runs=(course.current_run,), coming_run=None) for course in program.courses)
         exports = (replace(program, courses=courses),)
         write_exports(folder / "downloads", exports, learners=24 * messages, seed=1, today=today)
         self._use("CREATE DATABASE approved", "approved")

@@ -7,8 +7,7 @@ the right kind is passed over here: the schema reports it.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _RESERVED_CODES = {"no_audited"}  # its column would be the view's own no_audited_passed
 
@@ -18,8 +17,7 @@ def run_of(prefix: str, run: str) -> str:
     return run.removeprefix(f"{prefix}_")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _RawCourse:
+class _RawCourse(NamedTuple):
     key: str  # programs.engy.courses[1]
     table: Mapping[str, Any]
 

@@ -24,13 +24,21 @@ def frozen_settings(
 ) -> dict[str, Any]:
     """Everything but the recipients that decides what goes out. ``templates``: path -> SHA-256 of the file."""
     return {
-        "program": asdict(program),
+        "program": _plain(program),
         "mail": {"from_name": sender.name, "from": sender.email, "reply_to": sender.reply_to, **mail},
         "site": dict(site),
         "policy": dict(policy),
         "templates": dict(templates),
         "selection": dict(selection),
     }
+
+
+def _plain(program: Program) -> dict[str, Any]:
+    courses = (
+        {**course._asdict(), "coming_run": course.coming_run and course.coming_run._asdict()}
+        for course in program.courses
+    )
+    return {**asdict(program), "courses": list(courses)}
 
 
 def to_json(settings: Mapping[str, Any]) -> str:

@@ -9,16 +9,15 @@ refused with its reason. Two threads read files while this one writes those befo
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcampaign.edx_csv import OPT_IN, READABLE, ExportName, extract, is_archive
 from mmcampaign.errors import InputError
@@ -45,8 +44,7 @@ __all__ = ["Changes", "FileResult", "IngestResult", "LossLimit", "Stated", "find
 AHEAD = 4  # files, or runs of a first load, that wait: enough small ones for the time that a large one takes
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileResult:
+class FileResult(NamedTuple):
     """What became of one file; the fields are the keys of the ``--json`` document, plus ``path``.
 
     ``accepted + rejected == rows``, the data rows of the file; all are 0 for a file whose rows were not counted.
@@ -55,20 +53,19 @@ class FileResult:
     path: Path
     name: str
     kind: str
-    program: str | None = None
-    course: str | None = None
-    run: str | None = None
-    exported_at: datetime | None = None
+    program: str | None
+    course: str | None
+    run: str | None
+    exported_at: datetime | None
     status: FileStatus
-    rows: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    reason: str = ""
-    warnings: tuple[str, ...] = ()
+    rows: int
+    accepted: int
+    rejected: int
+    reason: str
+    warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class IngestResult:
+class IngestResult(NamedTuple):
     """All files in the order they were given, and what they changed. ``warnings`` are of no single file.
 
     ``first_exports`` are those of a first load, with what each has changed, as long as nothing else was read of them.
@@ -80,8 +77,7 @@ class IngestResult:
     first_exports: "tuple[ExportChanges, ...]" = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stated:
+class Stated(NamedTuple):
     """What a person says of a file whose name does not tell: course code, run, kind; ``exported_at`` is in UTC."""
 
     kind: str
@@ -117,7 +113,7 @@ def ingest(
     said = _stated_name(stated, programs, paths) if stated else None
     sync_programs(store, programs)
     results, changes = {}, Changes()
-    seen, known = _seen(store, paths)
+    seen, read_earlier = _seen(store, paths)
     with scratch_folder() as scratch:
         reading = Reading(
             store=store,
@@ -126,22 +122,23 @@ def ingest(
             now=now,
             on_rows=on_rows,
             scratch=scratch,
+            seen=seen,
+            read_before=read_earlier,
+            newly_seen={},
             insist=insist,
             stated=said,
             loss=loss or LossLimit(),
-            seen=seen,
-            read_before=known,
         )
-        files = [found for path in paths for found in _opened(path, scratch)]
-        runs, others = in_turn(files, reading.parse)
+        files = [found for path in paths for found in _opened(path, scratch, reading.parse)]
+        known = {found: ready for found in files if (ready := reading.known(found))}
+        told = [(found, ready.write()) for found, ready in known.items()]  # a first load has the database to itself
+        runs, others = in_turn(found for found in files if found not in known)
         with (_begin_first_load(store, scratch) if runs else None) or nullcontext() as load:
-            for found, (entry, changed) in _outcomes(reading, runs, others, load):
+            for found, (entry, changed) in chain(told, _outcomes(reading, runs, others, load)):
                 changes += changed
                 results[found.shown] = _result(found.shown, entry)
                 on_file(results[found.shown])
-        if reading.newly_seen:
-            with store.write() as connection:
-                remember(connection, reading.newly_seen)
+        _remember(store, reading.newly_seen)
     ordered = tuple(results[found.shown] for found in files)
     return IngestResult(
         files=ordered,
@@ -170,7 +167,7 @@ def _outcomes(
             raise CancelledError
         reading.on_rows(count)
 
-    attentive = replace(reading, on_rows=on_rows, is_first=load is not None)
+    attentive = reading._replace(on_rows=on_rows, is_first=load is not None)
     units = [*runs, *((found,) for found in others)]
     work = [partial(read_unit, attentive, unit, awaited=awaited if load else None) for unit in runs]
     work += [partial(read_unit, attentive, (found,)) for found in others]
@@ -194,7 +191,7 @@ def _bring_in(load: "FirstLoad", ahead: Iterator[ReadyUnit], awaited: Event) -> 
     awaited.clear()
     if unit.run is not None:
         load.add(unit.run)
-    return replace(unit, run=None)
+    return unit._replace(run=None)
 
 
 def _seen(store: Store, paths: Sequence[Path]) -> tuple[dict[str, SeenFile], dict[ExportKey, Any]]:
@@ -205,28 +202,39 @@ def _seen(store: Store, paths: Sequence[Path]) -> tuple[dict[str, SeenFile], dic
         return seen, read_before(connection, here) if here else {}
 
 
+def _remember(store: Store, files: Mapping[Path, SeenFile]) -> None:
+    if files:
+        with store.write() as connection:
+            remember(connection, files)
+
+
 def _untouched(load: "FirstLoad", files: Sequence[FileResult]) -> "tuple[ExportChanges, ...]":
     """What the first exports have changed, but for those that something else was read of."""
     read = Counter((file.course, file.run, file.kind) for file in files if file.status in READ)
     return tuple(one for one in load.summary if read[one.course, one.run, one.kind] == 1)
 
 
-def _opened(path: Path, scratch: Scratch) -> Iterator[Found]:
+def _opened(path: Path, scratch: Scratch, parse: Callable[[Path], ExportName]) -> Iterator[Found]:
     """The file, or in its place those of an archive, unpacked in ``scratch``."""
     if not is_archive(path.name):
-        yield Found(path=path, shown=path)
+        yield Found(path=path, shown=path, name=parse(path))
         return
     try:
         folder = Path(tempfile.mkdtemp(dir=scratch.folder))
         members = extract(path, folder)
-    except (InputError, OSError) as error:
-        what = error if isinstance(error, InputError) else InputError(f"It cannot be unpacked: {error.strerror}.")
-        yield Found(path=path, shown=path, refused=what)
-        return
-    for member in members:
-        yield Found(path=member, shown=path / member.relative_to(folder))
-    if not members:
-        yield Found(path=path, shown=path)
+    except InputError as damaged:
+        yield _unopened(path, f"{damaged.what} {damaged.todo}".strip())
+    except OSError as error:
+        yield _unopened(path, f"It cannot be unpacked: {error.strerror}.")
+    else:
+        for member in members:
+            yield Found(path=member, shown=path / member.relative_to(folder), name=parse(member))
+        if not members:
+            yield Found(path=path, shown=path, name=parse(path))
+
+
+def _unopened(path: Path, why: str) -> Found:
+    return Found(path=path, shown=path, name=ExportName(kind="archive", refused=why))
 
 
 def _twins(store: Store, changes: Changes) -> Iterator[str]:
@@ -307,5 +315,4 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 
 def _result(path: Path, entry: ImportEntry) -> FileResult:
-    shared = {one.name: getattr(entry, one.name) for one in fields(FileResult) if one.name != "path"}
-    return FileResult(path=path, **shared)
+    return FileResult(path, *(getattr(entry, name) for name in FileResult._fields[1:]))

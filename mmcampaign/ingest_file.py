@@ -8,10 +8,9 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from mmcampaign.edx_csv import (
     GRADE_ERRORS,
@@ -37,8 +36,7 @@ from mmcampaign.tally import count_of_learners
 NO_STAMP = "When it was exported is not known, and the newest export of a run counts."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """How the files of one ``ingest`` are read; ``scratch`` has a folder for their rows.
 
     ``at_once`` is set while nothing read before waits to be written; ``is_first`` when nothing was in the database as
@@ -52,14 +50,14 @@ class Reading:
     now: datetime
     on_rows: Callable[[int], None]
     scratch: Scratch
+    seen: Mapping[str, SeenFile]
+    read_before: Mapping[ExportKey, Any]
+    newly_seen: dict[Path, SeenFile]
+    insist: bool
+    stated: ExportName | None  # what a person has said of the one file there is
+    loss: LossLimit
     at_once: bool = False
     is_first: bool = False
-    seen: Mapping[str, SeenFile] = field(default_factory=dict)
-    read_before: Mapping[ExportKey, Any] = field(default_factory=dict)
-    newly_seen: dict[Path, SeenFile] = field(default_factory=dict)
-    insist: bool = False
-    stated: ExportName | None = None  # what a person has said of the one file there is
-    loss: LossLimit = field(default_factory=LossLimit)
 
     def parse(self, path: Path) -> ExportName:
         """What the file's name says, or a person has said in its place; the stamp may still be the name's."""
@@ -68,21 +66,36 @@ class Reading:
             return name
         stamp = self.stated.exported_at or name.exported_at
         refused = NO_STAMP if stamp is None and self.stated.kind != OPT_IN else ""
-        return replace(self.stated, exported_at=stamp, refused=refused, asks=bool(refused))
+        return self.stated._replace(exported_at=stamp, refused=refused, asks=bool(refused))
+
+    def known(self, found: Found) -> Ready | None:
+        """What is said of a file that nobody has touched since an earlier ingest. None: it must be read.
+
+        Told at once, for that takes less time than to hand a file to another thread.
+        """
+        try:
+            digest = self._seen_digest(found.path, found.path.stat())
+        except OSError:
+            return None
+        if not digest or found.name.mends:
+            return None
+        if found.name.ignored or found.name.refused:
+            return self.read(found)
+        entry = self._entry(found.path, found.name)[0]._replace(sha256=digest)
+        twin = self.read_before.get(export_key(entry))
+        return self._as_duplicate(entry, twin) if twin is not None and self._is_wanted(entry) else None
 
     def read(self, found: Found) -> Ready:
         """Look at a file and read its rows, if it has any we need."""
-        name = self.parse(found.path)
+        name = found.name
         if (name.mends or found.again) and not self.at_once:
             return self.later(found)  # what became of the export that it mends, or is a copy of, must be known
-        if found.refused:
-            name = ExportName(kind="archive", refused=f"{found.refused.what} {found.refused.todo}".strip())
         entry, course = self._entry(found.path, name)
         if name.mends and name.kind != OPT_IN:
             entry, course, name = self._as_supplement(entry, name)
         try:
-            if self.only_program and entry.program not in (None, self.only_program):
-                entry = replace(entry, reason=f"It belongs to the program {entry.program}.")
+            if not self._is_wanted(entry):
+                entry = entry._replace(reason=f"It belongs to the program {entry.program}.")
                 return unwritten(entry)
             with found.path.open("rb") as file:
                 return self._read_packed(file, found, entry, name, course)
@@ -91,7 +104,7 @@ class Reading:
 
     def later(self, found: Found) -> Ready:
         """Not read until it is written, when everything before it has been."""
-        return Ready(write=lambda: replace(self, at_once=True).read(found).write())
+        return Ready(write=lambda: self._replace(at_once=True).read(found).write())
 
     def _entry(self, path: Path, name: ExportName) -> tuple[ImportEntry, Course | None]:
         owners = ((program, course) for program in self.programs for course in program.courses)
@@ -116,12 +129,12 @@ class Reading:
             export = find_mended(connection, name.mends, entry.name)
         if export is None:
             why = f"The file it mends, whose SHA-256 begins with {name.mends}, was not read yet. Ingest that one first."
-            return entry, None, replace(name, refused=why)
+            return entry, None, name._replace(refused=why)
         course = next((c for program in self.programs for c in program.courses if c.code == export.course), None)
         if course is None:
-            return entry, None, replace(name, refused=f"No course is configured any more for {export.name}.")
+            return entry, None, name._replace(refused=f"No course is configured any more for {export.name}.")
         same = {key: getattr(export, key) for key in ("kind", "program", "course", "run", "course_instance")}
-        return replace(entry, **same, exported_at=export.exported_at, supplements=export.id), course, name
+        return entry._replace(**same, exported_at=export.exported_at, supplements=export.id), course, name
 
     def _read_packed(
         self, file: BinaryIO, found: Found, entry: ImportEntry, name: ExportName, course: Course | None
@@ -129,22 +142,24 @@ class Reading:
         may_be_csv = found.path.name.lower().endswith((".csv", ".csv.gz"))
         try:
             with unpacked(file) if may_be_csv else nullcontext(file) as plain:
-                entry = replace(entry, sha256=self._digest(found, plain, os.fstat(file.fileno())))
+                entry = entry._replace(sha256=self._digest(found, plain, os.fstat(file.fileno())))
                 return self._read_open(plain, found, entry, name, course)
         except InputError as damaged:
             file.seek(0)
-            return logged(self.store, refused(replace(entry, sha256=_digest(file)), f"{damaged.what} {damaged.todo}"))
+            return logged(self.store, refused(entry._replace(sha256=_digest(file)), f"{damaged.what} {damaged.todo}"))
 
     def _digest(self, found: Found, file: BinaryIO, state: os.stat_result) -> str:
         """The SHA-256 of the bytes, as it is known of a file that nobody has touched since."""
-        path = found.path.absolute()
-        before = self.seen.get(str(path))
-        if before is not None and before == as_seen(state, before.sha256):
-            return before.sha256
+        if known := self._seen_digest(found.path, state):
+            return known
         digest = _digest(file)
         if is_settled(state) and found.path == found.shown:  # what was unpacked is gone soon
-            self.newly_seen[path] = as_seen(state, digest)
+            self.newly_seen[found.path.absolute()] = as_seen(state, digest)
         return digest
+
+    def _seen_digest(self, path: Path, state: os.stat_result) -> str:
+        before = self.seen.get(str(path.absolute()))
+        return before.sha256 if before is not None and before == as_seen(state, before.sha256) else ""
 
     def _read_open(
         self, file: BinaryIO, found: Found, entry: ImportEntry, name: ExportName, course: Course | None
@@ -155,10 +170,14 @@ class Reading:
         if name.ignored:
             return logged(self.store, _ignored(entry, name.ignored, found, file))
         twin = self._find_read(entry)
-        if twin is not None:
-            known = as_duplicate(entry, twin)
-            return unwritten(known) if twin.name == entry.name else logged(self.store, known)
-        return self._read_rows(file, found, entry, course)
+        return self._read_rows(file, found, entry, course) if twin is None else self._as_duplicate(entry, twin)
+
+    def _is_wanted(self, entry: ImportEntry) -> bool:
+        return self.only_program is None or entry.program in (None, self.only_program)
+
+    def _as_duplicate(self, entry: ImportEntry, twin: Any) -> Ready:
+        known = as_duplicate(entry, twin)
+        return unwritten(known) if twin.name == entry.name else logged(self.store, known)
 
     def _read_rows(self, file: BinaryIO, found: Found, entry: ImportEntry, course: Course | None) -> Ready:
         from mmcampaign.ingest_rows import RowReading  # noqa: PLC0415  a folder read before needs neither Arrow nor NumPy
@@ -166,7 +185,7 @@ class Reading:
         reading = RowReading(
             store=self.store,
             course=course,
-            loss=replace(self.loss, file=_typed(found)),
+            loss=self.loss._replace(file=_typed(found)),
             on_rows=self.on_rows,
             folder=self.scratch.folder,
             insist=self.insist,
@@ -192,11 +211,11 @@ def _digest(file: Any) -> str:
 def _ignored(entry: ImportEntry, why: str, found: Found, file: BinaryIO) -> ImportEntry:
     """A file that is not needed; unless its first line shows a report whose name a person has changed."""
     if entry.kind == GRADE_ERRORS:
-        return replace(entry, reason=why, warnings=tuple(_missing_grades(file)))
+        return entry._replace(reason=why, warnings=tuple(_missing_grades(file)))
     kind = sniff_kind(file) if entry.kind == UNKNOWN else UNKNOWN
     if kind not in READABLE:
-        return replace(entry, reason=why)
-    entry = replace(entry, kind=kind)
+        return entry._replace(reason=why)
+    entry = entry._replace(kind=kind)
     if kind == OPT_IN:
         said = "By its first line it is an e-mail opt-in list, but its name is not edX's."
     else:

@@ -4,12 +4,11 @@ A file is read without writing anything, so that the next one can be read while 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from mmcampaign.errors import InputError
+from mmcampaign.edx_csv import ExportName
 from mmcampaign.model import FileStatus
 from mmcampaign.store.engine import Store
 from mmcampaign.store.import_log import Changes, ImportEntry, log_import
@@ -18,24 +17,23 @@ if TYPE_CHECKING:  # whose modules load Arrow; they are loaded when there are ro
     from mmcampaign.store.exports import Export
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
+class Found(NamedTuple):
     """A file to look at. ``shown`` is how people know it: for a file out of an archive, archive and name.
 
-    ``refused`` says why an archive was not opened. ``again``: by its name a file that comes before is the same export.
+    ``name`` is what its name says, or a person has said in its place. ``again``: by its name a file that comes before
+    is the same export.
     """
 
     path: Path
     shown: Path
-    refused: InputError | None = None
+    name: ExportName
     again: bool = False
 
 
 Outcome = tuple[ImportEntry, Changes]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ready:
+class Ready(NamedTuple):
     """A file that was read; nothing in the database has changed yet. ``write`` does it, and says what came of it.
 
     ``export`` has the staged rows of a report; they are gone once it is written or discarded.
@@ -68,4 +66,4 @@ def log(store: Store, entry: ImportEntry) -> Outcome:
 
 
 def refused(entry: ImportEntry, why: str) -> ImportEntry:
-    return replace(entry, status=FileStatus.REFUSED, reason=why, accepted=0)
+    return entry._replace(status=FileStatus.REFUSED, reason=why, accepted=0)

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from mmcampaign.edx_csv import GRADES, OPT_IN, parse_name, term_and_year
 from mmcampaign.edx_csv.mended import header_text, read_mended
@@ -15,7 +14,6 @@ from mmcampaign.edx_csv.rows import ROWS
 from mmcampaign.errors import InputError
 from mmcampaign.ingest_ready import Outcome, Ready, log, logged, refused
 from mmcampaign.model import Course
-from mmcampaign.store.consents import merge_choices
 from mmcampaign.store.engine import Store
 from mmcampaign.store.exports import Export, merge_export
 from mmcampaign.store.holdback import LossLimit
@@ -25,8 +23,7 @@ from mmcampaign.store.supplements import merge_supplement, standing_in
 from mmcampaign.tally import Tally
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowReading:
+class RowReading(NamedTuple):
     """How the rows of a file are read; ``folder`` is for them, ``course`` None for an e-mail opt-in list."""
 
     store: Store
@@ -66,7 +63,7 @@ class RowReading:
         mended = read_mended(file, entry.kind, entry.stamp, insist=self.insist)
         with self.store.read() as connection:
             standing = standing_in(connection, entry.supplements, mended.learners)
-        return lambda report: replace(report, chunks=mended.sift(report.chunks, standing))
+        return lambda report: report._replace(chunks=mended.sift(report.chunks, standing))
 
     def _stage(self, file: BinaryIO, report: Report, entry: ImportEntry, tally: Tally) -> Ready:
         before = os.fstat(file.fileno())
@@ -80,9 +77,9 @@ class RowReading:
             tally.require_few_rejected(mended=bool(entry.supplements))
             staging.seal()
             _require_unchanged(before, os.fstat(file.fileno()))
-            loaded = replace(tally.loaded(entry, report.warnings), resaved=report.resaved)
+            loaded = tally.loaded(entry, report.warnings)._replace(resaved=report.resaved)
             if loaded.rejected:
-                loaded = replace(loaded, header=header_text(file))
+                loaded = loaded._replace(header=header_text(file))
             stack.pop_all()  # from here on whoever holds the result closes it
         return self._staged(staging, loaded, partial(_refused_rows, entry, tally))
 
@@ -106,6 +103,7 @@ class RowReading:
     def _read_choices(self, file: BinaryIO, entry: ImportEntry, tally: Tally) -> Ready:
         """The e-mail opt-in list: no export of a run replaces it, the newest choice of each person counts (E49)."""
         from mmcampaign.edx_csv.optin import OptInList  # noqa: PLC0415  few have such a list, and pandas is slow to load
+        from mmcampaign.store.consents import merge_choices  # noqa: PLC0415  as above
 
         before = os.fstat(file.fileno())
         listed = OptInList(file)
@@ -116,7 +114,7 @@ class RowReading:
         _require_unchanged(before, os.fstat(file.fileno()))
         loaded = tally.loaded(entry, ())
         if loaded.rejected:
-            loaded = replace(loaded, header=header_text(file))
+            loaded = loaded._replace(header=header_text(file))
 
         def write() -> Outcome:
             rows = ((one.person, one.choice, one.chosen_at) for one in listed.choices())
@@ -135,5 +133,5 @@ def _require_unchanged(before: os.stat_result, after: os.stat_result) -> None:
 def _refused_rows(entry: ImportEntry, tally: Tally, refusal: InputError) -> ImportEntry:
     """With its rows, where all of them were counted."""
     rows = tally.rows if tally.complete else 0
-    entry = replace(entry, rows=rows, rejected=rows, rejected_rows=tally.shown())
+    entry = entry._replace(rows=rows, rejected=rows, rejected_rows=tally.shown())
     return refused(entry, f"{refusal.what} {refusal.todo}".strip())

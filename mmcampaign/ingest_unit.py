@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmcampaign.edx_csv import GRADES, PROFILE
 from mmcampaign.ingest_file import Reading
@@ -15,8 +14,7 @@ if TYPE_CHECKING:  # whose module brings Arrow; it is loaded where there are row
     from mmcampaign.store.first_load import FirstLoad, FirstRun
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReadyUnit:
+class ReadyUnit(NamedTuple):
     """Files that were read; ``run`` are the rows of their reports, where a first load can take them."""
 
     files: tuple[Ready, ...]

@@ -1,28 +1,23 @@
 """The order in which the files of an ingest are read. What comes of them is the same in any order; the work is not."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 
-from mmcampaign.edx_csv import GRADES, PROFILE, ExportName
+from mmcampaign.edx_csv import GRADES, PROFILE
 from mmcampaign.ingest_ready import Found
 
-Named = tuple[ExportName, Found]
 
-
-def in_turn(files: Iterable[Found], parse: Callable[[Path], ExportName]) -> tuple[list[tuple[Found, ...]], list[Found]]:
+def in_turn(files: Iterable[Found]) -> tuple[list[tuple[Found, ...]], list[Found]]:
     """The newest grade report and the newest profile of each run, together; and every other file, which comes after.
 
     All runs of a course follow one another, and the course with the newest export comes first, for it says most about
     its learners. Of a run the newest exports come first: an older one must not count for a while. Copies come after
     what they are copies of, mended rows last.
     """
-    courses: defaultdict[tuple[bool, str], list[Named]] = defaultdict(list)
+    courses: defaultdict[tuple[bool, str], list[Found]] = defaultdict(list)
     for found in files:
-        name = parse(found.path)
-        courses[bool(name.mends), name.prefix].append((name, found))
+        courses[bool(found.name.mends), found.name.prefix].append(found)
     runs: list[tuple[Found, ...]] = []
     others: list[Found] = []
     for course in sorted(courses, key=lambda course: (course[0], min(map(_age, courses[course])), course[1])):
@@ -33,33 +28,33 @@ def in_turn(files: Iterable[Found], parse: Callable[[Path], ExportName]) -> tupl
     return [run for run in runs if run], others
 
 
-def _by_run(files: list[Named]) -> Iterator[list[Named]]:
-    runs: defaultdict[str, list[Named]] = defaultdict(list)
+def _by_run(files: list[Found]) -> Iterator[list[Found]]:
+    runs: defaultdict[str, list[Found]] = defaultdict(list)
     for file in files:
-        runs[file[0].run].append(file)
+        runs[file.name.run].append(file)
     for run in sorted(runs, key=lambda run: (min(map(_age, runs[run])), run)):
-        yield sorted(runs[run], key=lambda file: (file[0].kind, _age(file), file[1].path.stem))
+        yield sorted(runs[run], key=lambda file: (file.name.kind, _age(file), file.path.stem))
 
 
-def _newest(files: list[Named]) -> tuple[Found, ...]:
-    kinds = {name.kind: found for name, found in reversed(files) if name.kind in (GRADES, PROFILE) and not name.mends}
+def _newest(files: list[Found]) -> tuple[Found, ...]:
+    kinds = {file.name.kind: file for file in reversed(files) if not file.name.mends}
     return tuple(kinds[kind] for kind in (GRADES, PROFILE) if kind in kinds)
 
 
-def _others(files: list[Named], newest: tuple[Found, ...]) -> Iterator[Found]:
+def _others(files: list[Found], newest: tuple[Found, ...]) -> Iterator[Found]:
     """With a mark on each that is by its name an export that comes before."""
-    known = {_export(name) for name, found in files if found in newest}
-    for name, found in files:
-        if found not in newest:
-            yield replace(found, again=_export(name) in known)
-            known.add(_export(name))
+    known = {_export(file) for file in newest}
+    for file in files:
+        if file not in newest:
+            yield file._replace(again=_export(file) in known)
+            known.add(_export(file))
 
 
-def _export(name: ExportName) -> tuple[str, datetime | None]:
-    return name.kind, name.exported_at
+def _export(file: Found) -> tuple[str, datetime | None]:
+    return file.name.kind, file.name.exported_at
 
 
-def _age(file: Named) -> float:
+def _age(file: Found) -> float:
     """Lower for newer exports."""
-    stamp = file[0].exported_at
+    stamp = file.name.exported_at
     return -stamp.timestamp() if stamp else 0.0

@@ -1,15 +1,14 @@
 """The hours in which mail may go out, as ``[mail] send_window`` writes them: ``mon-fri 09:00-17:00``. Values only."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import NamedTuple
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FORM = re.compile(r"(?:(?P<days>[a-z,\- ]+?)\s+)?(?P<opens>\d\d:\d\d)\s*-\s*(?P<closes>\d\d:\d\d)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SendWindow:
+class SendWindow(NamedTuple):
     """``days`` are those on which it opens, Monday being 0. One that closes before it opens lasts over midnight."""
 
     days: frozenset[int]

@@ -15,7 +15,7 @@ It is computed when a campaign is planned and kept under the field's name with a
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Self
@@ -179,5 +179,5 @@ def with_nobodys_link(
     A shape of one learner alone, and what a template makes of the link, hold the learner's own.
     """
     html = shape.html.replace(theirs, nobodys).replace(escape(theirs), nobodys)
-    shown = replace(shape, html=html, text=shape.text.replace(theirs, nobodys))
+    shown = shape._replace(html=html, text=shape.text.replace(theirs, nobodys))
     return shown, {field: value.replace(theirs, nobodys) for field, value in values.items()}

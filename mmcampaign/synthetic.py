@@ -46,7 +46,7 @@ def _invent(program: Program, facts: Facts, close: date | None) -> Invented:
     following = facts.following and len(series) > 1
     earned = _earned(len(series), facts.upgrade, following, facts.many)
     place = earned if facts.upgrade else earned - 1
-    trigger = replace(series[place], upgrade_deadline=close)
+    trigger = series[place]._replace(upgrade_deadline=close)
     next_course = _closing(series[(place + 1) % len(series)], close) if following else None
     changed = {course.code: course for course in (trigger, next_course) if course}
     program = replace(program, courses=tuple(changed.get(course.code, course) for course in program.courses))
@@ -77,4 +77,4 @@ def _earned(series: int, upgrade: bool, following: bool, many: bool) -> int:
 
 def _closing(course: Course, close: date | None) -> Course:
     coming = course.coming_run or ComingRun(run=course.current_run)
-    return replace(course, coming_run=replace(coming, enrollment_closes=close))
+    return course._replace(coming_run=coming._replace(enrollment_closes=close))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
@@ -41,8 +41,7 @@ class Tally:
         self.tracks.clear()
 
     def loaded(self, entry: ImportEntry, warnings: tuple[str, ...]) -> ImportEntry:
-        return replace(
-            entry,
+        return entry._replace(
             status=FileStatus.LOADED,
             rows=self.rows,
             accepted=self.rows - self.rejected,

@@ -210,7 +210,7 @@ def make_settings(folder: Path, *programs: Program, environ: Mapping[str, str] |
             write_template(folder, path.replace("river/", f"{program.template}/"), content)
     secrets = {"MMCAMPAIGN_SECRET_KEY": "a secret", **(environ or {})}
     settings = load_settings(folder / "config.toml", secrets)
-    return replace(settings, programs=MappingProxyType({program.code: program for program in chosen}))
+    return settings._replace(programs=MappingProxyType({program.code: program for program in chosen}))
 
 
 def write_template(folder: Path, path: str, content: str) -> None:
@@ -234,19 +234,19 @@ def make_app(
 def with_policy(app: TestApp, **changes: Any) -> TestApp:
     """The same installation after somebody edited ``[policy]``."""
     policy = app.settings.policy.model_copy(update=changes)
-    return replace(app, settings=replace(app.settings, policy=policy))
+    return replace(app, settings=app.settings._replace(policy=policy))
 
 
 def with_mail(app: TestApp, *, backend: Backend | None = None, **changes: Any) -> TestApp:
     """The same installation after somebody edited ``[mail]``, or with another backend."""
     mail = app.settings.mail.model_copy(update=changes)
-    return replace(app, settings=replace(app.settings, mail=mail), swapped=backend or app.swapped)
+    return replace(app, settings=app.settings._replace(mail=mail), swapped=backend or app.swapped)
 
 
 def with_program(app: TestApp, program: Program) -> TestApp:
     """The same installation after somebody edited a program."""
     programs = {**app.settings.programs, program.code: program}
-    return replace(app, settings=replace(app.settings, programs=MappingProxyType(programs)))
+    return replace(app, settings=app.settings._replace(programs=MappingProxyType(programs)))
 
 
 Step = Outcome | Receipt | BaseException

@@ -84,7 +84,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    ctx.obj = Shell(config=config, debug=debug)
+    ctx.obj = Shell(config)
     ctx.call_on_close(ctx.obj.closing.close)
 
 

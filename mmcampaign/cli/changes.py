@@ -3,7 +3,6 @@
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -48,7 +47,7 @@ def changes(
     if file:
         _of_learners(app, file, change or (), form)
         return
-    rows = [_flat(one) for one in _exports(app) if course in ("", one.course)]
+    rows = [one._asdict() for one in _exports(app) if course in ("", one.course)]
     rows = [row for row in rows if not change or any(row[name] for name in change)]
     if form == "json":
         print_json({"exports": rows})
@@ -78,11 +77,7 @@ def changes_of(app: "App", result: "IngestResult") -> list[dict[str, Any]]:
     wanted = [key for key in loaded if key not in known]
     found = [*known.values(), *(_exports(app, wanted) if wanted else ())]
     found = [one for one in found if one.exported_at == loaded[one.course, one.run, one.kind]]
-    return [_flat(one) for one in sorted(found, key=lambda one: one.file_number)]
-
-
-def _flat(one: "ExportChanges") -> dict[str, Any]:
-    return asdict(one)
+    return [one._asdict() for one in sorted(found, key=lambda one: one.file_number)]
 
 
 def print_changes(rows: Sequence[dict[str, Any]]) -> None:
@@ -103,7 +98,7 @@ def _of_learners(app: "App", key: str, wanted: Sequence[str], form: str) -> None
 
     with app.store.read() as connection:
         export = find_export(connection, key)
-        found = (asdict(one) for one in learners_changed(connection, export))
+        found = (one._asdict() for one in learners_changed(connection, export))
         rows = (row for row in found if not wanted or set(wanted) & set(row["changes"]))
         if form == "json":
             print_json_lists({"learners": rows})

@@ -78,8 +78,8 @@ def ingest(
             on_file=done.append,
             on_rows=on_rows,
         )
-    files = [{key: value for key, value in asdict(file).items() if key != "path"} for file in result.files]
-    changes = asdict(result.changes)
+    files = [{key: value for key, value in file._asdict().items() if key != "path"} for file in result.files]
+    changes = result.changes._asdict()
     by_course = changes_of(app, result)
     if as_json:
         print_json({"files": files, "changes": changes, "changes_by_course": by_course, "warnings": result.warnings})

@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,13 +32,12 @@ Campaign = Annotated[
 ]
 
 
-@dataclass
 class Shell:
     """The global options of one call; ``closing`` has what is closed at its end."""
 
-    config: Path | None = None
-    debug: bool = False
-    closing: ExitStack = field(default_factory=ExitStack)
+    def __init__(self, config: Path | None) -> None:
+        self.config = config
+        self.closing = ExitStack()
 
     def open(self, today: str = "", actor: str = "") -> "App":
         """The app for this call; its database is closed when the command ends."""

@@ -6,9 +6,8 @@ Columns differ by era, by course and by site, so they are found by name and neve
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from mmcampaign.edx_csv.names import GRADES, OPT_IN, PROFILE, UNKNOWN
 from mmcampaign.edx_csv.opening import AGAIN, open_report, read_record
@@ -42,8 +41,7 @@ _STATUS_COLUMN_SURE = datetime(2017, 6, 1, tzinfo=UTC)
 GRADES_ALONE = "Grades alone were read: the report has no tracks or certificates, so who completed is not known."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(NamedTuple):
     """Where the columns we need stand: our name to the place in the row, which has ``cells`` cells in all."""
 
     kind: str
@@ -81,7 +79,7 @@ def read_layout(file: BinaryIO, kind: str, exported_at: datetime, *, insist: boo
     if found != kind:
         raise InputError(f"The name says {kind}, but the first line {_described(record, found)}.", todo=AGAIN)
     layout = layout_of(header, kind, exported_at, insist=insist)
-    return replace(layout, header_lines=record.count(b"\n") + 1)
+    return layout._replace(header_lines=record.count(b"\n") + 1)
 
 
 def layout_of(header: list[str], kind: str, exported_at: datetime, *, insist: bool = False) -> Layout:

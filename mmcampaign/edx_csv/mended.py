@@ -9,9 +9,8 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -54,8 +53,7 @@ def mended_csv(header: str, rows: Sequence[str]) -> bytes:
     return codecs.BOM_UTF8 + "".join(f"{line}\r\n" for line in (header, *rows)).encode()
 
 
-@dataclass(frozen=True, kw_only=True)
-class MendedRows:
+class MendedRows(NamedTuple):
     """The rows of a file of mended rows by learner, read once beforehand: such files are small."""
 
     rows: dict[int, list[RejectedRow]]
@@ -73,12 +71,12 @@ class MendedRows:
             for place, learner in enumerate(chunk.rows["student_id"].to_pylist()):
                 row = _next_row(left.get(learner, []), bad)
                 if learner in taken:
-                    rejected.append(replace(row, reason=STANDS if learner in standing else TWICE))
+                    rejected.append(row._replace(reason=STANDS if learner in standing else TWICE))
                 else:
                     kept.append(place)
                 taken.add(learner)
             rows = chunk.rows.take(array(kept, pa.int64()))
-            yield replace(chunk, rows=rows, rejected=tuple(sorted(rejected, key=lambda row: row.line)))
+            yield chunk._replace(rows=rows, rejected=tuple(sorted(rejected, key=lambda row: row.line)))
 
 
 def _next_row(rows: list[RejectedRow], bad: Collection[int]) -> RejectedRow:

@@ -6,8 +6,8 @@ course prefixes count, and what follows up to the kind is the run, an opaque str
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 from urllib.parse import unquote
 
 PROFILE = "student_profile_info"
@@ -38,8 +38,7 @@ _MENDED = re.compile(
 _MAYBE_REPORT = re.compile(rf"({PROFILE}|{GRADES})_{_STAMP}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportName:
+class ExportName(NamedTuple):
     """What a file's name says. ``ignored`` or ``refused`` is the reason for not reading it, if there is one.
 
     ``prefix`` is the configured course prefix that fits, ``exported_at`` the stamp: minutes, UTC. ``asks``: a person
@@ -65,7 +64,7 @@ def parse_name(name: str, prefixes: Collection[str]) -> ExportName:
     """
     if mended := _MENDED.fullmatch(name):
         original = parse_name(mended["stem"] + mended["type"], prefixes)
-        return replace(original, ignored="", refused="", asks=False, mends=mended["digest"].lower())
+        return original._replace(ignored="", refused="", asks=False, mends=mended["digest"].lower())
     found = _EXPORT.fullmatch(name)
     if found is None:
         return _other_name(name)
@@ -148,8 +147,12 @@ def _other_name(name: str) -> ExportName:
 
 def parse_stamp(written: str) -> datetime | None:
     """``2019-12-04-0227`` as edX writes it, in UTC; None when it is no date and time."""
+    found = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)-(\d\d)(\d\d)", written)
+    if found is None:
+        return None
+    year, month, day, hour, minute = map(int, found.groups())
     try:
-        return datetime.strptime(written, "%Y-%m-%d-%H%M").replace(tzinfo=UTC)
+        return datetime(year, month, day, hour, minute, tzinfo=UTC)
     except ValueError:
         return None
 

@@ -9,11 +9,10 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from mmcampaign.edx_csv.header import Layout, header_cells, kind_of_header, layout_of
 from mmcampaign.edx_csv.names import GRADES
@@ -41,8 +40,7 @@ _MOST = 2  # a grade is a fraction; extra credit takes it a little over 1 (E23)
 _TEAMS_FIXED = datetime(2017, 5, 11, tzinfo=UTC)  # E12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """One record of an oddly written file: the line it starts on, its cells, and its text as it stands."""
 
     line: int
@@ -50,8 +48,7 @@ class Record:
     raw: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class OddForm:
+class OddForm(NamedTuple):
     """How a file is written. ``surplus`` is the cells of every row over those of the header (E12: 1, E11: below 0).
 
     ``layout`` is that of the header, ``percent`` whether plain grades are out of 100.
@@ -168,7 +165,7 @@ def _judged(file: BinaryIO, form: OddForm, exported_at: datetime, *, few: bool) 
     spreadsheet = form.spreadsheet or percent_signs
     if surplus:
         known = not spreadsheet and not form.percent and _is_known_fault(form.layout, surplus, exported_at)
-        return _warned(replace(form, surplus=surplus), "") if known else None
+        return _warned(form._replace(surplus=surplus), "") if known else None
     if spreadsheet or form.percent:
         check.require(spreadsheet=spreadsheet and not few, percent=percent_signs or form.percent)
         return _warned(form, "grades as 65%" if percent_signs else "")
@@ -197,7 +194,7 @@ def _warned(form: OddForm, percent: str) -> OddForm:
     if form.surplus:
         cells = f"{abs(form.surplus)} cell{'' if abs(form.surplus) == 1 else 's'}"
         said.append(SHIFTED.format(cells=f"{cells} {'longer' if form.surplus > 0 else 'shorter'}"))
-    return replace(form, layout=replace(form.layout, warnings=(*said, *form.layout.warnings)))
+    return form._replace(layout=form.layout._replace(warnings=(*said, *form.layout.warnings)))
 
 
 class _Plausible:

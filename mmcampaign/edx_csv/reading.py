@@ -7,9 +7,8 @@ their places. What is rejected is led back to its line and text in the file.
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from mmcampaign.arrow_values import empty_table
 from mmcampaign.edx_csv.header import read_layout
@@ -20,8 +19,7 @@ BATCH = 20_000
 NO_ADDRESS = "The row is shifted: its second cell is no address."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """A report whose rows have not been read yet. ``resaved``: it is a copy that a spreadsheet has saved (E8)."""
 
     warnings: tuple[str, ...]
@@ -54,7 +52,7 @@ def open_odd(
 def _odd_rows(file: BinaryIO, form: OddForm, exported_at: datetime) -> Iterator[Chunk]:
     places = form.places()
     columns = {name: number for number, name in enumerate(places)}
-    layout = replace(form.layout, columns=columns, cells=len(places), header_lines=0)
+    layout = form.layout._replace(columns=columns, cells=len(places), header_lines=0)
     for batch in in_batches(file, form, BATCH):
         sound = [record for record in batch if not form.surplus or "@" in record.cells[places["email"]]]
         if len(sound) < len(batch):
@@ -63,7 +61,7 @@ def _odd_rows(file: BinaryIO, form: OddForm, exported_at: datetime) -> Iterator[
             yield Chunk(rows=empty_table(ROWS[form.layout.kind]), rejected=rejected, tracks={})
         data, origin = _canonical(sound, form, list(places.items()))
         for chunk in read_rows(io.BytesIO(data), layout, exported_at):
-            yield replace(chunk, rejected=tuple(_rejected(origin[row.line], row.reason) for row in chunk.rejected))
+            yield chunk._replace(rejected=tuple(_rejected(origin[row.line], row.reason) for row in chunk.rejected))
 
 
 def _canonical(batch: list[Record], form: OddForm, places: list[tuple[str, int]]) -> tuple[bytes, dict[int, Record]]:
@@ -79,8 +77,7 @@ def _canonical(batch: list[Record], form: OddForm, places: list[tuple[str, int]]
     return "".join(written).encode(), origin
 
 
-@dataclass(frozen=True)
-class _Sink:
+class _Sink(NamedTuple):
     """What csv.writer writes to: one piece for each row."""
 
     rows: list[str]

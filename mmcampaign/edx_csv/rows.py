@@ -5,9 +5,8 @@ docs/decisions/0009-how-ingest-is-fast.md).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,8 +53,7 @@ _NULLS = {"profile_track": ["", "None"], "name": [""], "country": [""]}
 _UNMARKED_UNENROLLED_SINCE = datetime(2017, 5, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RejectedRow:
+class RejectedRow(NamedTuple):
     """``line`` is where the row starts in the file, the header being line 1."""
 
     line: int
@@ -63,8 +61,7 @@ class RejectedRow:
     raw: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Some rows of a report: the accepted ones with the columns of ``ROWS[kind]``, and the others.
 
     ``tracks`` counts the accepted rows by enrollment track.

@@ -5,9 +5,8 @@ learner's next row, or else the newest state. A run's first export has nothing b
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -41,8 +40,7 @@ _details = course_instancedetails.c
 _history = enrollment_history.c
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportChanges:
+class ExportChanges(NamedTuple):
     """How many learners of a run an export changed in each way; somebody may have changed in several.
 
     ``since`` is the stamp of the export before it, None for a run's first.
@@ -67,8 +65,7 @@ class ExportChanges:
         return {change: getattr(self, change) for change in Change}
 
 
-@dataclass(frozen=True, kw_only=True)
-class LearnerChange:
+class LearnerChange(NamedTuple):
     """What one export changed for one learner; before and after are None where the export does not list them."""
 
     student_id: int

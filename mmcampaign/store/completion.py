@@ -4,7 +4,6 @@ Completions are rebuilt in the transaction that changed the rows they come from,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +32,7 @@ from sqlalchemy import (
 from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS, RANK, passed_mark
 from mmcampaign.model import Status
 from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.import_log import Changes
 from mmcampaign.store.runs import of_courses
 from mmcampaign.store.tables import completions, course_instancedetails
 
@@ -100,20 +100,6 @@ def recompute_status(connection: Connection, course: str, passing_grade: float) 
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompletionChanges:
-    """Learners whose course became passed, or certified, by a rebuild."""
-
-    newly_passed: int = 0
-    newly_certified: int = 0
-
-    def __add__(self, other: "CompletionChanges") -> "CompletionChanges":
-        return CompletionChanges(
-            newly_passed=self.newly_passed + other.newly_passed,
-            newly_certified=self.newly_certified + other.newly_certified,
-        )
-
-
 def note_learners(connection: Connection, course: str, learners: SelectBase) -> None:
     """Remember whose rows of the course are about to change, each once; ``rebuild_completions`` needs it."""
     _temporary.create_all(connection, checkfirst=False)
@@ -124,7 +110,7 @@ def note_learners(connection: Connection, course: str, learners: SelectBase) -> 
     connection.execute(_touched.insert().from_select(_touched.c.keys(), select(who, has_completion).order_by(who)))
 
 
-def rebuild_completions(connection: Connection, course: str, course_instance: str) -> CompletionChanges:
+def rebuild_completions(connection: Connection, course: str, course_instance: str) -> Changes:
     """Derive the course's completions anew for the learners noted, whose rows of one run have changed.
 
     Who has no completion of the course yet has a row of this run alone, which is copied.
@@ -153,14 +139,14 @@ def first_completions(course: str, course_instances: Sequence[str]) -> Insert:
     return _into_completions(rows)
 
 
-def _copy(connection: Connection, rows: Select[Any]) -> CompletionChanges:
+def _copy(connection: Connection, rows: Select[Any]) -> Changes:
     """Of learners who have one run of the course."""
     every = _of_one_run(rows)
     run = every.order_by(None).subquery().c
     counted = select(_count_if(run.passed == "Y"), _count_if(run.status == Status.CERTIFIED.value))
     newly_passed, newly_certified = connection.execute(counted).one()
     connection.execute(_into_completions(every))
-    return CompletionChanges(newly_passed=newly_passed, newly_certified=newly_certified)
+    return Changes(newly_passed=newly_passed, newly_certified=newly_certified)
 
 
 def _of_one_run(rows: Select[Any]) -> Select[Any]:
@@ -181,15 +167,15 @@ def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count(case((condition, 1)))
 
 
-def _rebuild_noted(connection: Connection, course: str) -> CompletionChanges:
+def _rebuild_noted(connection: Connection, course: str) -> Changes:
     with_completion = select(_touched.c.learner_id).where(_touched.c.has_completion)
     if connection.execute(with_completion.limit(1)).first() is None:
-        return CompletionChanges()
+        return Changes()
     noted = _details.learner_id.in_(with_completion)
     connection.execute(
         _fresh.insert().from_select([column.name for column in completions.columns], _best(course, noted))
     )
-    changes = CompletionChanges(
+    changes = Changes(
         newly_passed=_count_new(connection, _fresh.c.passed == "Y", completions.c.passed == "Y"),
         newly_certified=_count_new(
             connection,

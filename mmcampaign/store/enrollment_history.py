@@ -8,9 +8,8 @@ counts has a state.
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -45,8 +44,7 @@ _history = enrollment_history.c
 _details = course_instancedetails.c
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
+class Span(NamedTuple):
     """An export among those of its run and kind: when the one before it and the one after it were exported.
 
     ``newest`` is the stamp of the one that counts until now, whose rows are the details.
@@ -60,8 +58,7 @@ class Span:
     newest: datetime | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
+class _Rows(NamedTuple):
     """Learners with their values, somewhere in SQL: those rows of ``table`` of which ``where`` is true."""
 
     table: Table
@@ -169,7 +166,7 @@ def _copied_state(
     if moment == span.newest:
         rows = _current_rows(span)
         if only is not None:
-            rows = replace(rows, where=and_(rows.where, rows.learner.in_(select(only.c.student_id))))
+            rows = rows._replace(where=and_(rows.where, rows.learner.in_(select(only.c.student_id))))
         yield rows
         return
     columns = [Column(value, enrollment_history.c[value].type) for value in VALUES[span.kind]]

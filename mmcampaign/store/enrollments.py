@@ -5,8 +5,7 @@ more has no row any more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -32,6 +31,7 @@ from mmcampaign.completion import FREE_TRACKS, PAID_TRACKS
 from mmcampaign.model import Status
 from mmcampaign.store.completion import audit_passed_in_sql, status_in_sql
 from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.import_log import Changes
 from mmcampaign.store.standing import GRADE_REPORT, STUDENT_PROFILE, VALUES
 from mmcampaign.store.tables import course_instancedetails
 
@@ -47,8 +47,7 @@ _GRADE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """The course run an export belongs to, and the import that brings it. ``passing_grade`` is a fraction."""
 
     course: str
@@ -60,15 +59,7 @@ class Run:
     import_id: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunChanges:
-    """Learners who moved from a free to a paid track, and who stand in neither newest export any more."""
-
-    upgraded: int
-    vanished: int
-
-
-def replace_grades(connection: Connection, staged: Table, run: Run) -> RunChanges:
+def replace_grades(connection: Connection, staged: Table, run: Run) -> Changes:
     """Make the staged grade report the one of its run. Who left it but has a profile row becomes ``grade_unknown``."""
     upgraded = _count_upgraded(connection, staged, run, staged.c.enrollment_track, true())
     gone = and_(_details.course_instance == run.course_instance, ~_is_staged(staged))
@@ -82,7 +73,7 @@ def replace_grades(connection: Connection, staged: Table, run: Run) -> RunChange
     )
     vanished = connection.execute(delete(course_instancedetails).where(gone, _details.profile_import_id.is_(None)))
     add_grades(connection, staged, run)
-    return RunChanges(upgraded=upgraded, vanished=vanished.rowcount)
+    return Changes(upgraded=upgraded, vanished=vanished.rowcount)
 
 
 def add_grades(connection: Connection, staged: Table, run: Run) -> None:
@@ -109,7 +100,7 @@ def _of_grades(staged: Table, run: Run) -> dict[str, Any]:
     }
 
 
-def replace_profiles(connection: Connection, staged: Table, run: Run) -> RunChanges:
+def replace_profiles(connection: Connection, staged: Table, run: Run) -> Changes:
     """Make the staged profile report the one of its run. Who stands in no grade report is ``grade_unknown`` (E32)."""
     upgraded = _count_upgraded(connection, staged, run, staged.c.profile_track, _details.import_id.is_(None))
     gone = and_(_details.course_instance == run.course_instance, ~_is_staged(staged))
@@ -120,7 +111,7 @@ def replace_profiles(connection: Connection, staged: Table, run: Run) -> RunChan
     )
     vanished = connection.execute(delete(course_instancedetails).where(gone, _details.import_id.is_(None)))
     add_profiles(connection, staged, run)
-    return RunChanges(upgraded=upgraded, vanished=vanished.rowcount)
+    return Changes(upgraded=upgraded, vanished=vanished.rowcount)
 
 
 def add_profiles(connection: Connection, staged: Table, run: Run) -> None:

@@ -1,7 +1,6 @@
 """One export merged in one transaction: rows, log, the older export it replaces, completions."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -43,8 +42,7 @@ AUDIT_HIDDEN = (
 Merged = tuple[ImportEntry, Changes]  # the log entry as it was written, and what changed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(NamedTuple):
     """An export whose rows are staged. ``passing_grade`` is a fraction."""
 
     staging: Staging
@@ -105,10 +103,10 @@ def _judged(entry: ImportEntry, current: Any) -> ImportEntry:
         if entry.resaved != current.resaved:
             which = "the original counts, not the copy that a spreadsheet has saved"
         warning = f"{current.name} is of the same minute but differs; {which}."
-        entry = replace(entry, warnings=(*entry.warnings, warning))
+        entry = entry._replace(warnings=(*entry.warnings, warning))
     if place(entry) > place(current):
         return entry
-    return replace(entry, status=FileStatus.SUPERSEDED, reason=REASON_SUPERSEDED)
+    return entry._replace(status=FileStatus.SUPERSEDED, reason=REASON_SUPERSEDED)
 
 
 def _replace_run(connection: Connection, staging: Staging, run: Run) -> Changes:
@@ -116,14 +114,8 @@ def _replace_run(connection: Connection, staging: Staging, run: Run) -> Changes:
     touched = touched_by_grades if of_grades else touched_by_profiles
     note_learners(connection, run.course, touched(staging.table, run.course_instance))
     replace_rows = replace_grades if of_grades else replace_profiles
-    moved = replace_rows(connection, staging.table, run)
-    derived = rebuild_completions(connection, run.course, run.course_instance)
-    return Changes(
-        newly_passed=derived.newly_passed,
-        newly_certified=derived.newly_certified,
-        upgraded=moved.upgraded,
-        vanished=moved.vanished,
-    )
+    changes = replace_rows(connection, staging.table, run)
+    return changes + rebuild_completions(connection, run.course, run.course_instance)
 
 
 def flag_hidden_audit(connection: Connection, entry: ImportEntry, import_id: int) -> ImportEntry:
@@ -136,4 +128,4 @@ def flag_hidden_audit(connection: Connection, entry: ImportEntry, import_id: int
     if not hidden:
         return entry
     add_warning(connection, import_id, AUDIT_HIDDEN)
-    return replace(entry, warnings=(*entry.warnings, AUDIT_HIDDEN))
+    return entry._replace(warnings=(*entry.warnings, AUDIT_HIDDEN))

@@ -8,7 +8,7 @@ no copy in it, so that every page is written once. Whatever ends the load early,
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -178,7 +178,7 @@ class FirstLoad:
         entry, of_grades = export.entry, export.entry.kind == GRADE_REPORT
         hidden = joined.audit_hidden
         if hidden and not of_grades:
-            entry = replace(entry, warnings=(*entry.warnings, AUDIT_HIDDEN))
+            entry = entry._replace(warnings=(*entry.warnings, AUDIT_HIDDEN))
         file = entry.sha256, entry.name
         if file in self._logged:
             self._bulk.run(as_sql(delete(rejected_rows).where(rejected_rows.c.import_id == self._logged[file])))

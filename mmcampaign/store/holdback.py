@@ -5,8 +5,7 @@ are the learners of one course run and kind: those in the export that counts aga
 """
 
 import shlex
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, func, select
 
@@ -19,8 +18,7 @@ from mmcampaign.store.standing import standing_rows
 FEW = 10  # learners; fewer missing is the ordinary coming and going of a small run
 
 
-@dataclass(frozen=True, kw_only=True)
-class LossLimit:
+class LossLimit(NamedTuple):
     """How many of a run's learners an export may lack: ``percent`` of those in the export it replaces.
 
     ``accepted`` is whether ``actor`` has confirmed the loss; ``file`` is the export as it was typed, for the advice.

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
@@ -18,8 +17,7 @@ ExportKey = tuple[str, str, str | None, datetime | None]
 READ = (FileStatus.LOADED.value, FileStatus.SUPERSEDED.value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImportEntry:
+class ImportEntry(NamedTuple):
     """One file as the log keeps it; ``rejected_rows`` are (line, reason, raw row).
 
     ``header`` is the file's first line, where rows of it may be mended; ``supplements`` the id of the import that a
@@ -29,18 +27,18 @@ class ImportEntry:
     sha256: str
     name: str
     kind: str
+    status: FileStatus
+    ingested_at: datetime
     program: str | None = None
     course: str | None = None
     run: str | None = None
     course_instance: str | None = None
     exported_at: datetime | None = None
-    status: FileStatus
     rows: int = 0
     accepted: int = 0
     rejected: int = 0
     reason: str = ""
     warnings: tuple[str, ...] = ()
-    ingested_at: datetime
     rejected_rows: tuple[tuple[int, str, str], ...] = ()
     header: str | None = None
     supplements: int | None = None
@@ -53,8 +51,7 @@ class ImportEntry:
         return self.exported_at
 
 
-@dataclass(frozen=True, kw_only=True)
-class Changes:
+class Changes(NamedTuple):
     """What an ingest changed, counted once for each learner and course or run.
 
     Learners seen for the first time; those with another user name or address than before; courses that became passed,
@@ -69,15 +66,8 @@ class Changes:
     upgraded: int = 0
     vanished: int = 0
 
-    def __add__(self, other: "Changes") -> "Changes":
-        return Changes(
-            new_learners=self.new_learners + other.new_learners,
-            renamed=self.renamed + other.renamed,
-            newly_passed=self.newly_passed + other.newly_passed,
-            newly_certified=self.newly_certified + other.newly_certified,
-            upgraded=self.upgraded + other.upgraded,
-            vanished=self.vanished + other.vanished,
-        )
+    def __add__(self, other: "Changes") -> "Changes":  # type: ignore[override]  # counts are added, not joined
+        return Changes(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
 
 def export_key(export: ImportEntry | Row[Any]) -> ExportKey:
@@ -109,8 +99,7 @@ def find_read(connection: Connection, entry: ImportEntry) -> Row[Any] | None:
 def as_duplicate(entry: ImportEntry, twin: Any) -> ImportEntry:
     """The entry of a file whose bytes were read before as the same export (edX case E3)."""
     said = "The same file was read" if twin.name == entry.name else f"Its bytes were read as {twin.name}"
-    return replace(
-        entry,
+    return entry._replace(
         status=FileStatus.DUPLICATE,
         rows=twin.rows,
         accepted=twin.accepted,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, inspect, select, update
 
 from mmcampaign.model import Program, Status
-from mmcampaign.store.completion import rebuild_course, recompute_status
 from mmcampaign.store.dialect import is_empty
 from mmcampaign.store.engine import Store
 from mmcampaign.store.tables import completions, course_instancedetails, imports, learners, program_courses
@@ -63,6 +62,8 @@ def _views(connection: Connection) -> set[str]:
 
 
 def _sync_courses(connection: Connection, wanted: Configured) -> None:
+    from mmcampaign.store import completion  # noqa: PLC0415  most commands find the programs as they were
+
     before = _stored(connection)
     connection.execute(delete(program_courses))
     if wanted:
@@ -73,8 +74,8 @@ def _sync_courses(connection: Connection, wanted: Configured) -> None:
     connection.execute(delete(completions).where(completions.c.course.not_in(select(program_courses.c.course))))
     for code, course in wanted.items():
         if any(before.get(code, {}).get(key) != course[key] for key in ("prefix", "passing_grade")):
-            recompute_status(connection, code, float(str(course["passing_grade"])))
-            rebuild_course(connection, code)
+            completion.recompute_status(connection, code, float(str(course["passing_grade"])))
+            completion.rebuild_course(connection, code)
 
 
 def _assign_rows(connection: Connection) -> None:

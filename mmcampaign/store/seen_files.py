@@ -8,8 +8,8 @@ some network drives do not keep it; there size and time of modification alone de
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -19,8 +19,7 @@ from mmcampaign.store.tables import seen_files
 SETTLED_NS = 2_000_000_000  # a file changed this shortly ago may be changed again without another time to show it
 
 
-@dataclass(frozen=True, kw_only=True)
-class SeenFile:
+class SeenFile(NamedTuple):
     """A file as it was when its SHA-256 was computed."""
 
     size: int
@@ -53,7 +52,7 @@ def read_seen(connection: Connection) -> dict[str, SeenFile]:
 
 def remember(connection: Connection, files: Mapping[Path, SeenFile]) -> None:
     """Keep these, in place of what was known of the same paths."""
-    rows = [{"path": str(path), **vars(seen)} for path, seen in files.items()]
+    rows = [{"path": str(path), **seen._asdict()} for path, seen in files.items()]
     insert = insert_into(connection, seen_files)
     values = {column.name: insert.excluded[column.name] for column in seen_files.columns if column.name != "path"}
     connection.execute(insert.on_conflict_do_update(index_elements=["path"], set_=values), rows)

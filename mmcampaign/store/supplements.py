@@ -5,7 +5,6 @@ the history of the run only. The newer one replaces them together with their exp
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -45,7 +44,7 @@ def merge_supplement(
         export = _export(connection, entry.supplements)
         _require_new(connection, staging, export)
         if export.status != FileStatus.LOADED:
-            entry = replace(entry, status=FileStatus.SUPERSEDED, reason=REASON_SUPERSEDED)
+            entry = entry._replace(status=FileStatus.SUPERSEDED, reason=REASON_SUPERSEDED)
         add_to_history(connection, staging.table, export)
         import_id = log_import(connection, entry)
         changes = merge_learners(connection, staging.table, entry.stamp)
@@ -80,5 +79,4 @@ def _add_to_run(connection: Connection, staging: Staging, run: Run) -> Changes:
     note_learners(connection, run.course, select(staged.c.student_id))
     add_rows = add_grades if staged is staged_grades else add_profiles
     add_rows(connection, staged, run)
-    derived = rebuild_completions(connection, run.course, run.course_instance)
-    return Changes(newly_passed=derived.newly_passed, newly_certified=derived.newly_certified)
+    return rebuild_completions(connection, run.course, run.course_instance)

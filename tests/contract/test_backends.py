@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +112,6 @@ def test_nobody_to_mail_is_no_trouble(rig: Rig) -> None:
 
 def test_when_told_to_stop_nothing_more_is_begun(rig: Rig) -> None:
     batch = people(40)
-    receipts = rig.backend.deliver(replace(batch, may_go=lambda: False))
+    receipts = rig.backend.deliver(batch._replace(may_go=lambda: False))
     assert {(receipt.outcome, receipt.halt) for receipt in receipts} == {(Outcome.NOT_TAKEN, True)}
     assert rig.received() == []

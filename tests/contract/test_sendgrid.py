@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,7 +226,7 @@ def test_substitution_gives_exactly_what_our_own_merge_gives(names: list[str]) -
         message._replace(to_name=name, values={**message.values, "learner.name": name})
         for message, name in zip(batch.messages, names, strict=True)
     ]
-    (request,) = requests_for(replace(batch, messages=tuple(messages)), 500)
+    (request,) = requests_for(batch._replace(messages=tuple(messages)), 500)
     body = json.loads(request.body(SENDER, sandbox=False))
     assert violations(body) == []
     filler = Filler(SHAPE)

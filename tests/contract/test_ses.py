@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,7 +146,7 @@ def test_a_service_that_leaves_all_in_doubt_is_not_asked_for_everybody(server: S
 
 def test_an_unverified_sender_is_nobody_s_failure(server: SesServer, backend: SesBackend) -> None:
     batch = people(3)
-    stranger = replace(batch, sender=replace(SENDER, email="somebody@elsewhere.example"))
+    stranger = batch._replace(sender=SENDER._replace(email="somebody@elsewhere.example"))
     receipts = backend.deliver(stranger)
     assert {(receipt.outcome, receipt.halt) for receipt in receipts} == {(NOT_TAKEN, True)}
     assert "verif" in receipts[0].error, receipts[0].error

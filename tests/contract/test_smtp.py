@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic as steady
 from typing import Any
@@ -231,7 +230,7 @@ def test_a_connection_that_cannot_be_opened_does_not_hold_up_the_others() -> Non
     with smtp_server() as server, backend_for(server, connections=2, timeout=2) as backend:
         server.script["CONNECT"].extend(["", HANG])
         began = steady()
-        batch = replace(people(20), may_go=lambda: steady() < began + 1.8)  # before the silent one is given up
+        batch = people(20)._replace(may_go=lambda: steady() < began + 1.8)  # before the silent one is given up
         receipts = backend.deliver(batch)
     assert Counter(receipt.outcome for receipt in receipts) == {ACCEPTED: 19, NOT_TAKEN: 1}
 
@@ -284,7 +283,7 @@ def test_ctrl_c_while_the_connections_are_set_to_work() -> None:
         return True
 
     with smtp_server() as server, backend_for(server, connections=3) as backend:
-        receipts = backend.deliver(replace(people(60), may_go=interrupt_once))
+        receipts = backend.deliver(people(60)._replace(may_go=interrupt_once))
     assert all(receipt.halt for receipt in receipts)
     assert {receipt.outcome for receipt in receipts} <= {ACCEPTED, NOT_TAKEN}
     assert sum(receipt.outcome is ACCEPTED for receipt in receipts) == len(server.mails)

@@ -45,7 +45,7 @@ def app(store: Store, tmp_path: Path) -> TestApp:
     )
     made = make_app(store, tmp_path)
     site = made.settings.site.model_copy(update={"staff": ("@nx.example",)})
-    return replace(made, settings=replace(made.settings, site=site))
+    return replace(made, settings=made.settings._replace(site=site))
 
 
 @pytest.fixture

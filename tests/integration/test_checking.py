@@ -246,5 +246,5 @@ def test_branches_nobody_reaches_do_not_block_a_campaign(world: Callable[..., Te
 def test_a_test_host_of_ours_warns_before_people_are_written_to(world: Callable[..., TestApp]) -> None:
     app = world()
     mail = app.settings.mail.model_copy(update={"backend": "smtp"})
-    careful = replace(app, settings=replace(app.settings, mail=mail))
+    careful = replace(app, settings=app.settings._replace(mail=mail))
     assert {"configured-test-host"} == {code for code, _ in worse_than_notes(check_program(careful, "river").findings)}

@@ -68,14 +68,14 @@ def _program(*courses: Any, **values: Any) -> Change:
 def _mail(**values: Any) -> Change:
     def change(app: TestApp, _folder: Path) -> TestApp:
         mail = app.settings.mail.model_copy(update=values)
-        return replace(app, settings=replace(app.settings, mail=mail))
+        return replace(app, settings=app.settings._replace(mail=mail))
 
     return change
 
 
 def _no_key(app: TestApp, _folder: Path) -> TestApp:
     secrets = replace(app.settings.secrets, secret_key="")
-    return replace(app, settings=replace(app.settings, secrets=secrets))
+    return replace(app, settings=app.settings._replace(secrets=secrets))
 
 
 ANA1 = {"learner": make_learner(1, name="Ana1 Pine")}

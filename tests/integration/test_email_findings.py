@@ -23,7 +23,7 @@ def test_nothing_is_found_above_a_note(store: Store, template: str) -> None:
     settings = load_settings(ROOT / "config.toml", {"MMCAMPAIGN_SECRET_KEY": "a secret"})
     code = template.replace("_new", "engy")
     program = replace(settings.programs[code], template=template)
-    settings = replace(settings, programs=MappingProxyType({code: program}))
+    settings = settings._replace(programs=MappingProxyType({code: program}))
     checked = check_program(App(settings=settings, store=store, clock=lambda: NOW, actor="kim"), code)
     assert len(checked.emails) >= 10
     assert [each for each in checked.findings if each.severity is not Severity.NOTE] == []

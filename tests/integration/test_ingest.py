@@ -449,7 +449,7 @@ def test_the_view_of_each_program(store: Store, folder: Folder) -> None:
 def test_a_changed_passing_grade_judges_anew(store: Store, folder: Folder) -> None:
     read(store, folder.grades("2019-01-01-0000", graded(1, 0.6), graded(2, 0.9, "verified", delivered="Y")))
     assert statuses(store) == {1: "not_passed", 2: "certified"}
-    easier = replace(PROGRAM, courses=(replace(ONE, passing_grade=0.6), TWO, CAPSTONE))
+    easier = replace(PROGRAM, courses=(ONE._replace(passing_grade=0.6), TWO, CAPSTONE))
     sync_programs(store, (easier, OTHER))
     assert statuses(store) == {1: "audit_passed", 2: "certified"}
     assert {row.learner_id: row.passed for row in rows_of(store, completions)} == {1: "Y", 2: "Y"}
@@ -470,7 +470,7 @@ def test_a_course_that_is_taken_out_comes_back_with_its_rows(store: Store, folde
 
 def test_a_course_with_a_new_code_keeps_its_rows(store: Store, folder: Folder) -> None:
     read(store, folder.grades("2019-01-01-0000", graded(1)))
-    sync_programs(store, (replace(PROGRAM, courses=(replace(ONE, code="first1x"), TWO, CAPSTONE)),))
+    sync_programs(store, (replace(PROGRAM, courses=(ONE._replace(code="first1x"), TWO, CAPSTONE)),))
     assert [row.course for row in rows_of(store, completions)] == ["first1x"]
     assert [row.course for row in rows_of(store, imports)] == ["first1x"]
 

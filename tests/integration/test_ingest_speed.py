@@ -380,6 +380,22 @@ def test_a_file_that_nobody_touched_is_not_read_again(
     store.close()
 
 
+def test_files_seen_before_anything_was_read_are_told_beside_a_first_load(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmcampaign.store.seen_files.SETTLED_NS", -1)
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / "Org_ONE_1T2019_grade_report_err_2019-03-01-0000.csv").write_text("Student ID,Error\n")
+    (folder / "Org_ONE_1T2019_grade_report_2019-03-01-0000 of ours.csv").write_text("renamed")
+    with closing(open_store(sqlite_url)) as store:
+        alone = ingest(store, [PROGRAM], [folder], now=NOW).files
+        result = ingest(store, [PROGRAM], [two_reports(folder)], now=NOW)
+    assert sorted(file.status for file in alone) == ["ignored", "refused"]
+    assert sorted(file.status for file in result.files) == ["ignored", "loaded", "loaded", "refused"]
+    assert len(result.first_exports) == 2
+
+
 @pytest.mark.parametrize("original_first", [True, False])
 def test_e8_of_one_minute_the_original_counts_before_a_copy_that_a_spreadsheet_saved(
     store: Store, tmp_path: Path, original_first: bool

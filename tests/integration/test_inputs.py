@@ -89,7 +89,7 @@ def _act(app: TestApp) -> TestApp:
 
 def _zone(app: TestApp) -> TestApp:
     site = app.settings.site.model_copy(update={"timezone": "Pacific/Auckland"})
-    return replace(app, settings=replace(app.settings, site=site))
+    return replace(app, settings=app.settings._replace(site=site))
 
 
 def planned_beside(app: TestApp) -> TestApp:

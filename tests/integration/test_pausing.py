@@ -208,7 +208,7 @@ def at_night(app: TestApp, clock: str = "22:00", window: str = "mon-fri 09:00-17
     hour, minute = map(int, clock.split(":"))
     app.clock.now = datetime(2027, 6, 15, hour, minute, tzinfo=UTC)
     site = app.settings.site.model_copy(update={"timezone": "UTC"})
-    return with_mail(replace(app, settings=replace(app.settings, site=site)), send_window=window)
+    return with_mail(replace(app, settings=app.settings._replace(site=site)), send_window=window)
 
 
 @on_sqlite

@@ -269,7 +269,7 @@ def test_the_summary_counts_runs_in_the_configured_order(filled: Store) -> None:
                 for number, (run, status) in enumerate(found)
             ],
         )
-    ordered = replace(RIVER, courses=(replace(RIVER.courses[0], runs=("b", "never", "a")), *RIVER.courses[1:]))
+    ordered = replace(RIVER, courses=(RIVER.courses[0]._replace(runs=("b", "never", "a")), *RIVER.courses[1:]))
     runs = [(run.run, run.enrolled, run.passed, run.certificates) for run in summary(filled, ordered).courses[0].runs]
     assert runs == [("b", 2, 1, 1), ("a", 1, 1, 0), ("z", 2, 1, 1)]
 
@@ -293,7 +293,7 @@ def test_the_summary_counts_steps_and_certificates_together(filled: Store) -> No
 def test_the_pace_is_counted_in_terms(
     store: Store, runs: tuple[str, ...], order: tuple[str, ...], by_terms: dict[int, int], unknown: int
 ) -> None:
-    program = replace(RIVER, courses=tuple(replace(course, runs=runs) for course in RIVER.courses))
+    program = replace(RIVER, courses=tuple(course._replace(runs=runs) for course in RIVER.courses))
     sync_programs(store, (program,))
     earned = {1: "ac", 2: "ca", 3: "bb", 4: "cx", 5: "a"}  # the runs of the two certificates; 5 has but one
     rows = [

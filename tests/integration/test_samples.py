@@ -140,7 +140,7 @@ def test_a_shape_of_one_learner_alone_does_not_hand_out_their_link(store: Store,
 def test_a_learner_on_the_list_of_staff_is_staff(river: TestApp) -> None:
     site = river.settings.site.model_copy(update={"staff": ("@mail.example",)})
     campaign = planned(river)
-    app = replace(river, settings=replace(river.settings, site=site))
+    app = replace(river, settings=river.settings._replace(site=site))
     assert send_samples(app, SampleRequest(campaign=campaign.id, addresses=("LEARNER1@mail.example",)))[0]
 
 

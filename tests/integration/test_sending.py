@@ -137,7 +137,7 @@ def test_what_drifted_since_the_approval_is_refused(make: Callable[..., TestApp]
 @on_sqlite
 def test_links_without_a_secret_key_go_to_files_only(make: Callable[..., TestApp]):
     app = make()
-    app = replace(app, settings=replace(app.settings, secrets=replace(app.settings.secrets, secret_key="")))
+    app = replace(app, settings=app.settings._replace(secrets=replace(app.settings.secrets, secret_key="")))
     campaign = approved(app)
 
     class Smtp(MemoryBackend):
@@ -305,7 +305,7 @@ def test_a_backend_that_raises_but_keeps_a_record_leaves_no_doubt(make: Callable
         """Writes one file of the batch, then breaks."""
 
         def deliver(self, batch: Batch) -> list[Receipt]:
-            super().deliver(replace(batch, messages=batch.messages[:1]))
+            super().deliver(batch._replace(messages=batch.messages[:1]))
             raise RuntimeError("a bug")
 
     campaign = approved(app)

@@ -32,7 +32,7 @@ def test_a_new_template_is_a_folder_that_can_be_merged(settings: Settings, name:
 def test_the_folder_of_templates_is_made_when_it_is_not_there(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     templates = settings.templates.model_copy(update={"dir": tmp_path / "of" / "ours"})
-    moved = settings.__class__(**{**vars(settings), "templates": templates})
+    moved = settings._replace(templates=templates)
     assert new_template(moved, "lake").parent == tmp_path / "of" / "ours"
 
 
@@ -53,7 +53,7 @@ def test_what_is_there_stays(settings: Settings, name: str) -> None:
 def test_a_disk_that_does_not_take_it_is_told(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     templates = settings.templates.model_copy(update={"dir": tmp_path / "file" / "below"})
-    moved = settings.__class__(**{**vars(settings), "templates": templates})
+    moved = settings._replace(templates=templates)
     with pytest.raises(UnavailableError, match="cannot be written"):
         new_template(moved, "lake")
 

@@ -141,7 +141,7 @@ def test_a_first_wave_is_one_share_and_does_not_grow_when_it_is_done_again(crewe
 
 
 def _one_at_a_time(app: TestApp) -> Any:
-    return replace(app.settings, mail=app.settings.mail.model_copy(update={"claim_batch": 1}))
+    return app.settings._replace(mail=app.settings.mail.model_copy(update={"claim_batch": 1}))
 
 
 class _StopsAfter(Event):

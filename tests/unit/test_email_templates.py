@@ -71,8 +71,8 @@ def merge(template: Template, program: Program, case: Case) -> Email:
     """The trigger is the course after the certificates (audit-upgrade), or the last one with a certificate."""
     series = program.series
     place = min(case.done, 3) if case.cohort is Cohort.AUDIT_UPGRADE else case.done - 1
-    trigger = replace(series[place], upgrade_deadline=case.day)
-    following = replace(series[(place + 1) % 4], coming_run=ComingRun(run="1T2027", enrollment_closes=case.day))
+    trigger = series[place]._replace(upgrade_deadline=case.day)
+    following = series[(place + 1) % 4]._replace(coming_run=ComingRun(run="1T2027", enrollment_closes=case.day))
     courses = {trigger.code: trigger, following.code: following}
     program = replace(program, courses=tuple(courses.get(course.code, course) for course in program.courses))
     learner = Learner(student_id=1, username="ann", email="ann@example.org", name=f"{case.first_name} Lee".strip())

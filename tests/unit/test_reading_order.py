@@ -18,11 +18,14 @@ NOTES = "notes.txt"
 OTHER_COURSE = "Org_TWO_1T2019_grade_report_2019-08-01-0000.csv"
 
 
+def found(name: str, shown: str = "") -> Found:
+    return Found(path=Path(name), shown=Path(shown or name), name=parse_name(name, ["Org_ONE", "Org_TWO"]))
+
+
 def order(*names: str) -> tuple[list[tuple[str, ...]], list[str]]:
     """The runs' newest reports, and the other files."""
-    files = [Found(path=Path(name), shown=Path(name)) for name in names]
-    runs, others = in_turn(files, lambda path: parse_name(path.name, ["Org_ONE", "Org_TWO"]))
-    return [tuple(found.path.name for found in run) for run in runs], [found.path.name for found in others]
+    runs, others = in_turn([found(name) for name in names])
+    return [tuple(file.path.name for file in run) for run in runs], [file.path.name for file in others]
 
 
 def test_the_newest_of_both_kinds_come_first_and_older_ones_and_copies_follow():
@@ -37,10 +40,9 @@ def test_the_course_with_the_newest_export_comes_first_with_all_of_its_runs():
 
 
 def test_a_copy_is_marked_and_an_older_export_is_not():
-    files = [Found(path=Path(name), shown=Path(name)) for name in (COPY, NEW_GRADES, OLD_GRADES, OLD_PROFILE)]
-    files.append(Found(path=Path(OLD_GRADES), shown=Path("again.zip") / OLD_GRADES))
-    _, others = in_turn(files, lambda path: parse_name(path.name, ["Org_ONE"]))
-    assert [(found.shown.name, found.again) for found in others] == [
+    files = [found(name) for name in (COPY, NEW_GRADES, OLD_GRADES, OLD_PROFILE)]
+    _, others = in_turn([*files, found(OLD_GRADES, f"again.zip/{OLD_GRADES}")])
+    assert [(file.shown.name, file.again) for file in others] == [
         (COPY, True),
         (OLD_GRADES, False),
         (OLD_GRADES, True),
