@@ -4,6 +4,7 @@ Case numbers are those of edx-exports.
 """
 
 import csv
+import gzip
 import os
 import shutil
 import sqlite3
@@ -378,6 +379,21 @@ def test_a_file_that_nobody_touched_is_not_read_again(
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # the same size and time of change
     assert [status(), len(read)] == [FileStatus.LOADED, 2]
     store.close()
+
+
+def test_a_compressed_file_that_nobody_touched_is_not_unpacked_again(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmcampaign.store.seen_files.SETTLED_NS", -1)
+    plain = write(tmp_path, "grade_report", "3", [graded(1, "a@x.example", "ann", 0.1, "audit", "N")])
+    packed = plain.with_name(f"{plain.name}.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    with closing(open_store(sqlite_url)) as store:
+        (first,) = ingest(store, [PROGRAM], [packed], now=NOW).files
+        monkeypatch.setattr("mmcampaign.ingest_file.unpacked", None)
+        (again,) = ingest(store, [PROGRAM], [packed], now=NOW).files
+    assert (first.status, again.status) == (FileStatus.LOADED, FileStatus.DUPLICATE)
+    assert (again.rows, again.accepted, again.reason) == (1, 1, f"The same file was read on {NOW:%Y-%m-%d}.")
 
 
 def test_files_seen_before_anything_was_read_are_told_beside_a_first_load(
