@@ -1,6 +1,7 @@
 """Running a command or a function and saying what it cost."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -31,7 +32,11 @@ print(json.dumps([seconds, usage.ru_maxrss / 1024, cpu, os.waitstatus_to_exitcod
 
 
 def command(arguments: Sequence[str], *, cwd: Path | None = None) -> Cost:
-    """Run a command in a process of its own; its output goes nowhere, a failure ends the benchmark."""
+    """Run a command in a process of its own; its output goes nowhere, a failure ends the benchmark.
+
+    What others have left to be written is on the disk before: it would be taken for the cost of this one.
+    """
+    os.sync()
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *arguments]
     ran = subprocess.run(launcher, cwd=cwd, capture_output=True, text=True, check=True)
     *cost, code = json.loads(ran.stdout)
