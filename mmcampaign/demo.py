@@ -51,7 +51,8 @@ def _main_job(app: App, folder: Path, learners: int, seed: int, say: Callable[[s
     say("What to look at next:")
     say(f"  {folder / 'reports' / f'campaign-{waiting}' / 'report.html'}   the dry run that waits for your approval")
     say(f"  {folder / 'outbox'}   every email as a file that a mail program opens")
-    say(f"  cd {folder}   and there: mmcampaign status, mmcampaign approve {waiting}, mmcampaign send {waiting}")
+    there = "" if folder.resolve() == Path.cwd() else f"cd {folder}   and there: "
+    say(f"  {there}mmcampaign status, mmcampaign approve {waiting}, mmcampaign send {waiting}")
     return {"dir": str(folder), "learners": learners, "campaigns": campaigns}
 
 

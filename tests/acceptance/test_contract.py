@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from mmcampaign import __version__
 from mmcampaign.cli import app
+from mmcampaign.demo import run_demo
 from tests.acceptance.conftest import World
 from tests.acceptance.runner import Cli
 from tests.acceptance.worlds import STAMP, Person, people, write_reports
@@ -177,6 +178,16 @@ def test_the_demo_runs_the_main_job_of_every_program(world: World) -> None:
     (mine / "thesis.txt").write_text("irreplaceable", encoding="utf-8")
     assert "not empty" in cli("demo", "mine", code=2).err
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "first"), [(".", "mmcampaign status"), ("here", "cd here   and there: mmcampaign status")]
+)
+def test_the_demo_says_where_to_go_on(folder: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    run_demo(Path(folder), learners=100, seed=1, today=None, say=said.append)
+    assert said[-1].split(",")[0].strip() == first
 
 
 def test_errors_are_json_too(world: World) -> None:
