@@ -138,7 +138,7 @@ def token_values(personal: Mapping[str, str], unsubscribe_url: str) -> dict[str,
     Values that a campaign has derived from them (``shapes.py``) keep their names.
     """
     return {
-        **(_derived(personal) if len(personal) > _PERSONAL else {}),
+        **{name: value for name, value in personal.items() if DERIVED_MARK in name},
         "learner.name": personal["name"],
         "learner.first_name": personal["first_name"],
         "learner.email": personal["email"],
@@ -150,13 +150,6 @@ def token_values(personal: Mapping[str, str], unsubscribe_url: str) -> dict[str,
         "item.student_id": personal["student_id"],
         "item.unsubscribe_link": unsubscribe_url,
     }
-
-
-_PERSONAL = 6  # how many values ``personal_values`` gives everybody
-
-
-def _derived(personal: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in personal.items() if DERIVED_MARK in name}
 
 
 def own_values(personal: Mapping[str, str]) -> dict[str, str]:

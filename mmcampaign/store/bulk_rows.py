@@ -11,7 +11,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import ExecutableDDLElement
 
 from mmcampaign.arrow_values import array
-from mmcampaign.store.tables import UnixTime, UtcDateTime
+from mmcampaign.store.column_types import UnixTime, UtcDateTime
 
 _DIALECT = sqlite.dialect()
 

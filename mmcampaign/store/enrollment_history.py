@@ -35,10 +35,11 @@ from sqlalchemy import (
     union_all,
 )
 
+from mmcampaign.store.column_types import UtcDateTime
 from mmcampaign.store.dialect import one_of
 from mmcampaign.store.import_log import READ, ImportEntry, place
 from mmcampaign.store.standing import VALUES, is_listed
-from mmcampaign.store.tables import UtcDateTime, course_instancedetails, enrollment_history, imports
+from mmcampaign.store.tables import course_instancedetails, enrollment_history, imports
 
 _history = enrollment_history.c
 _details = course_instancedetails.c

@@ -22,6 +22,7 @@ from mmcampaign.model import Status
 from mmcampaign.store.bulk import Bulk, BulkError
 from mmcampaign.store.bulk_rows import as_rows, as_sql, insert_rows, into, places, stored_stamps
 from mmcampaign.store.changes import ExportChanges
+from mmcampaign.store.column_types import UnixTime, UtcDateTime
 from mmcampaign.store.completion import first_completions
 from mmcampaign.store.engine import LOCK_WAIT_SECONDS, Store, alone, trouble
 from mmcampaign.store.enrollments import Run
@@ -32,8 +33,6 @@ from mmcampaign.store.joined import Joined, join_reports
 from mmcampaign.store.staging import staged_grades, staged_profiles, staged_rows, writable
 from mmcampaign.store.standing import GRADE_REPORT
 from mmcampaign.store.tables import (
-    UnixTime,
-    UtcDateTime,
     completions,
     course_instancedetails,
     imports,

@@ -33,10 +33,11 @@ from sqlalchemy import (
     update,
 )
 
+from mmcampaign.store.column_types import RowId, UnixTime, UtcDateTime
 from mmcampaign.store.dialect import insert_into, is_empty
 from mmcampaign.store.import_log import Changes
 from mmcampaign.store.standing import is_listed
-from mmcampaign.store.tables import RowId, UnixTime, UtcDateTime, course_instancedetails, learners, seen_again
+from mmcampaign.store.tables import course_instancedetails, learners, seen_again
 
 RETIRED_NAME = "retired__user_"
 RETIRED_ADDRESS = "retired\\_\\_user\\_%@retired.invalid"
