@@ -94,7 +94,10 @@ def main() -> None:
     try:
         command_line(sys.argv[1:])()
     except SystemExit as ended:
-        if as_json:
+        # Typer's own end after a Ctrl-C that no command had a word for: it was only loading.
+        if ended.__context__ is not None and isinstance(ended.__context__.__cause__, KeyboardInterrupt):
+            sys.stderr.write("Interrupted.\n")
+        elif as_json:
             print_usage_error(ended)
         raise
     except Exception as error:

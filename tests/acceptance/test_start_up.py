@@ -91,18 +91,20 @@ def commands_of(*words: str) -> list[str]:
     return list(group.commands)
 
 
-def test_ctrl_c_before_a_command_has_begun_shows_no_traceback() -> None:
+@pytest.mark.parametrize("loading", ["mmcampaign.cli", "mmcampaign.ingest"])
+def test_ctrl_c_while_a_command_is_loaded_is_said_in_a_word(loading: str) -> None:
     script = """
 import sys
 from mmcampaign.__main__ import main
 
 class Interrupted:
     def find_spec(self, name, *_rest):
-        if name == "mmcampaign.cli":
+        if name == sys.argv[-1]:
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupted())
 main()
 """
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    words = [sys.executable, "-c", script, "ingest", loading]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Interrupted.\n")
