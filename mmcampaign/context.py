@@ -16,6 +16,17 @@ from mmcampaign.cohorts import Decision
 from mmcampaign.model import Cohort, Course, Learner, Program
 from mmcampaign.shapes import DERIVED_MARK, clean
 
+_OWN = {
+    "learner.name": "name",
+    "learner.first_name": "first_name",
+    "learner.email": "email",
+    "learner.username": "username",
+    "learner.country": "country",
+    "item.email": "email",
+    "item.student_name": "name",
+    "item.student_id": "student_id",
+}
+_LINKS = ("unsubscribe_url", "item.unsubscribe_link")
 _LONGEST_FIRST_NAME = 30
 _NOT_A_NAME = re.compile(r"[@/\\<>{}|=\[\]]|www\.|\.(com|net|org|ru|info)\b|\d{3}", re.IGNORECASE)
 _TITLES = frozenset({"dr", "mr", "mrs", "ms", "mx", "miss", "prof", "professor", "sir", "eng", "ing", "hon", "rev"})
@@ -139,17 +150,14 @@ def token_values(personal: Mapping[str, str], unsubscribe_url: str) -> dict[str,
     """
     return {
         **{name: value for name, value in personal.items() if DERIVED_MARK in name},
-        "learner.name": personal["name"],
-        "learner.first_name": personal["first_name"],
-        "learner.email": personal["email"],
-        "learner.username": personal["username"],
-        "learner.country": personal["country"],
-        "unsubscribe_url": unsubscribe_url,
-        "item.email": personal["email"],
-        "item.student_name": personal["name"],
-        "item.student_id": personal["student_id"],
-        "item.unsubscribe_link": unsubscribe_url,
+        **{field: personal[name] for field, name in _OWN.items()},
+        **dict.fromkeys(_LINKS, unsubscribe_url),
     }
+
+
+def own_name(field: str) -> str | None:
+    """The name under which a person's frozen values have a field of ``token_values``; None for the unsubscribe link."""
+    return None if field in _LINKS else _OWN.get(field, field)
 
 
 def own_values(personal: Mapping[str, str]) -> dict[str, str]:

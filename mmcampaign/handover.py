@@ -23,13 +23,12 @@ from typing import Self
 from sqlalchemy import Connection
 
 from mmcampaign.app import App
-from mmcampaign.context import token_values
 from mmcampaign.delivery import WRITES_THE_MAIL, Backend
 from mmcampaign.errors import UnavailableError
 from mmcampaign.frozen import sender_of
 from mmcampaign.lifecycle import costs_an_attempt, settle
-from mmcampaign.mime import Composer, ascii_address, require_writable
-from mmcampaign.model import Batch, Outcome, Outgoing, Receipt, Sender, Shape
+from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
+from mmcampaign.outgoing import Maker
 from mmcampaign.pace import steady
 from mmcampaign.store import campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
@@ -73,7 +72,7 @@ class Hand:
         self._app, self._campaign, self._backend, self._watch = app, campaign.id, backend, watch
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sender = sender_of(campaign.settings)
-        self._shapes: dict[str, tuple[Shape, Composer | None]] = {}  # the latest; emails of one person have one each
+        self._makers: dict[str, Maker] = {}  # of the latest shapes; emails of one person have one each
         self._wire = ThreadPoolExecutor(1, thread_name_prefix="wire")
         self._under_way: tuple[Taken, Future[list[Receipt]]] | None = None
         self._claimed: Sequence[Claimed] = ()  # and not begun
@@ -127,7 +126,7 @@ class Hand:
                 self._claimed = self._claim(connection, turns.take(connection, size))
                 turns.used(len(self._claimed))
                 used = {each.shape_digest for each in self._claimed}
-                shapes = {digest: self._shape(connection, digest) for digest in used}
+                makers = {digest: self._maker(connection, digest) for digest in used}
         except UnavailableError:
             turns.lost()
             self.put_back()
@@ -136,7 +135,7 @@ class Hand:
             self._write_down()
             return self.exchange(size, turns)
         self._answered = []
-        return self._written(self._claimed, shapes, covered_until) if self._claimed else None
+        return self._written(self._claimed, makers, covered_until) if self._claimed else None
 
     def begin(self, taken: Taken) -> None:
         """Hand over what was claimed last; nothing may be under way."""
@@ -190,27 +189,23 @@ class Hand:
             else:
                 self._answered = []
 
-    def _shape(self, connection: Connection, digest: str) -> tuple[Shape, Composer | None]:
-        if digest not in self._shapes:
-            if len(self._shapes) >= MOST_SHAPES:
-                del self._shapes[next(iter(self._shapes))]
-            shape = campaigns.get_shape(connection, digest)
-            writes = self._backend.name in WRITES_THE_MAIL
-            self._shapes[digest] = (shape, None if writes else Composer(shape, self._sender))
-        return self._shapes[digest]
+    def _maker(self, connection: Connection, digest: str) -> Maker:
+        if digest not in self._makers:
+            if len(self._makers) >= MOST_SHAPES:
+                del self._makers[next(iter(self._makers))]
+            shape, whole = campaigns.get_shape(connection, digest), self._backend.name not in WRITES_THE_MAIL
+            self._makers[digest] = Maker(shape, self._sender, self._campaign, whole=whole)
+        return self._makers[digest]
 
     # --- the wire ---
 
-    def _written(
-        self, claimed: Sequence[Claimed], shapes: Mapping[str, tuple[Shape, Composer | None]], covered_until: float
-    ) -> Taken:
+    def _written(self, claimed: Sequence[Claimed], makers: Mapping[str, Maker], covered_until: float) -> Taken:
         """The claimed messages as they are handed over."""
         outgoing: list[Outgoing] = []
         failed: dict[str, Receipt] = {}
         for message in claimed:
             try:
-                shape, composer = shapes[message.shape_digest]
-                outgoing.append(outgoing_message(message, self._campaign, self._sender, shape, composer))
+                outgoing.append(makers[message.shape_digest].outgoing(message))
             except ValueError as error:
                 failed[message.message_id] = _receipt(message.message_id, Outcome.FAILED, str(error))
         may_go = partial(self.may_go, covered_until)
@@ -234,9 +229,10 @@ class Hand:
         wait([future])
         error = future.exception()
         receipts = {answer.message_id: answer for answer in (() if error else future.result())}
-        without = (each.message_id for each in taken.batch.messages if each.message_id not in receipts)
+        receipts |= taken.failed
+        without = [each.message_id for each in taken.claimed if each.message_id not in receipts]
         receipts |= {message_id: self._without_answer(message_id, raised=bool(error)) for message_id in without}
-        records = self._records(taken.claimed, {**receipts, **taken.failed}, taken.digests)
+        records = self._records(taken.claimed, receipts, taken.digests)
         self._answered += records
         self._under_way = None
         return records, error
@@ -254,54 +250,12 @@ class Hand:
         now = self._app.clock()
         records = []
         for message in claimed:
-            receipt, attempts = receipts[message.message_id], message.attempts
-            records.append(
-                Record(
-                    message.id,
-                    message.claimed_at,
-                    settled=settle(receipt, attempts=attempts, now=now),
-                    receipt=receipt,
-                    digest=receipt.digest or digests.get(message.message_id),
-                    attempts=attempts if costs_an_attempt(receipt) else attempts - 1,
-                )
-            )
+            receipt = receipts[message.message_id]
+            settled = settle(receipt, attempts=message.attempts, now=now)
+            digest = receipt.digest or digests.get(message.message_id, "")
+            tried = costs_an_attempt(receipt)
+            records.append(Record(message.id, message.claimed_at, settled, receipt, digest, tried))
         return records
-
-
-def outgoing_message(
-    message: Claimed, campaign: int, sender: Sender, shape: Shape, composer: Composer | None
-) -> Outgoing:
-    """The claimed message, with its bytes if there is a composer; the same claim always gives the same bytes.
-
-    Raises ``ValueError`` when an address, link or id could not stand in a mail header.
-    """
-    values = token_values(message.personal, message.unsubscribe_url)
-    name, to_email = message.personal["name"], ascii_address(message.email)
-    eml = b""
-    if composer is None:
-        require_writable(message.message_id, to_email, message.unsubscribe_url)
-    else:
-        eml = composer.compose(
-            message_id=message.message_id,
-            to_name=name,
-            to_email=message.email,
-            subject=message.subject,
-            values=values,
-            unsubscribe_url=message.unsubscribe_url,
-            dated_at=message.claimed_at,
-            domain=sender.email.rpartition("@")[2],
-        )
-    return Outgoing(
-        message_id=message.message_id,
-        campaign_id=campaign,
-        to_name=name,
-        to_email=to_email,
-        subject=message.subject,
-        unsubscribe_url=message.unsubscribe_url,
-        values=values,
-        shape=shape,
-        eml=eml,
-    )
 
 
 def _not_begun(message: Claimed) -> Receipt:

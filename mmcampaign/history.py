@@ -12,9 +12,8 @@ from mmcampaign.delivery import WRITES_THE_MAIL
 from mmcampaign.delivery.sendgrid_body import Writer
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.frozen import sender_of
-from mmcampaign.handover import outgoing_message
-from mmcampaign.mime import Composer
 from mmcampaign.model import Outgoing, Sender
+from mmcampaign.outgoing import Maker
 from mmcampaign.shapes import Filler
 from mmcampaign.store.campaigns import Campaign, get_campaign, list_campaigns
 from mmcampaign.store.history import COLUMNS, HistoryFilter, StoredMessage, read_history, stored_message
@@ -67,7 +66,7 @@ def show(app: App, key: str) -> ShownMessage:
     claimed = stored.claimed._replace(claimed_at=dated)
     campaign = stored.row["campaign_id"]
     try:
-        outgoing = outgoing_message(claimed, campaign, sender, stored.shape, Composer(stored.shape, sender))
+        outgoing = Maker(stored.shape, sender, campaign, whole=True).outgoing(claimed)
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
     logged = stored.row["digest"]
@@ -92,7 +91,7 @@ def show(app: App, key: str) -> ShownMessage:
 def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:
     """What may have been logged for a message: the digest of what its provider was told, or of the whole message."""
     if stored.row["provider"] in WRITES_THE_MAIL:
-        yield Writer(stored.shape, sender).person(outgoing).digest()
+        yield Writer(stored.shape, sender).people([outgoing])[0].digest()
     yield hashlib.sha256(outgoing.eml).hexdigest()
 
 

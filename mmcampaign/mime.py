@@ -37,6 +37,7 @@ _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^
 _ADDRESS = re.compile(r"[!#-'*+\--9=?A-Z^-~]+@[!#-'*+\--9=?A-Z^-~]+")  # printable ASCII without specials
 _URL = re.compile(r"https?://[!-;=?-~]{1,900}")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_WRITABLE = re.compile("\n".join(each.pattern for each in (_ID, _URL, _ADDRESS)))
 
 
 class Composer:
@@ -91,9 +92,10 @@ def own_headers(message_id: str, unsubscribe_url: str, domain: str) -> dict[str,
 
 def require_writable(message_id: str, address: str, unsubscribe_url: str) -> None:
     """Raise ``ValueError`` as ``Composer.compose`` does, for a message that the provider writes."""
-    _checked(_ID, message_id, "message id")
-    _checked(_URL, unsubscribe_url, "unsubscribe address")
-    _checked(_ADDRESS, address, "address")
+    if not _WRITABLE.fullmatch(f"{message_id}\n{unsubscribe_url}\n{address}"):
+        _checked(_ID, message_id, "message id")
+        _checked(_URL, unsubscribe_url, "unsubscribe address")
+        _checked(_ADDRESS, address, "address")
 
 
 def _fixed_headers(sender: Sender) -> str:

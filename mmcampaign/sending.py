@@ -14,7 +14,6 @@ from filelock import FileLock, Timeout
 from mmcampaign.app import App
 from mmcampaign.campaigns import finish_if_settled, get, log_act, refuse_drift
 from mmcampaign.errors import RefusedError, UnavailableError
-from mmcampaign.handover import outgoing_message
 from mmcampaign.model import CampaignState
 from mmcampaign.sending_run import Run, send_all
 from mmcampaign.settling import count_ledger, settle_orphans
@@ -22,7 +21,7 @@ from mmcampaign.store import campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
 from mmcampaign.watch import REACH_NOBODY, opening
 
-__all__ = ["FIRST_WAVE", "Run", "SendRequest", "begin", "outgoing_message", "send", "share"]
+__all__ = ["FIRST_WAVE", "Run", "SendRequest", "begin", "send", "share"]
 
 FIRST_WAVE = "the first wave has gone out"
 

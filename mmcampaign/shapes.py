@@ -14,7 +14,7 @@ It is computed when a campaign is planned and kept under the field's name with a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -99,6 +99,18 @@ def clean(value: str) -> str:
     return without_tokens(one_line(value))
 
 
+def clean_all(values: Sequence[str]) -> Sequence[str]:
+    """``clean`` of each. All are looked at as one text first: nearly always there is nothing to do."""
+    if _is_clean("|".join(values)):
+        return values
+    return [clean(value) for value in values]
+
+
+def _is_clean(joined: str) -> bool:
+    edges = "| " in joined or " |" in joined or joined[:1] == " " or joined[-1:] == " "
+    return joined.isprintable() and "  " not in joined and MARK not in joined and not edges
+
+
 def one_line(text: str) -> str:
     """A text for a header: line breaks and controls become one space, bidirectional overrides go; tokens stay."""
     return _BREAKS.sub(" ", _BIDI.sub("", text)).strip()
@@ -115,6 +127,11 @@ def escape(value: str) -> str:
         .replace("'", "&#39;")
         .replace('"', "&#34;")
     )
+
+
+def escape_all(values: Sequence[str]) -> Sequence[str]:
+    """``escape`` of each; all are one line."""
+    return escape("\n".join(values)).split("\n") if values else values
 
 
 class Segments:
@@ -135,14 +152,15 @@ class Segments:
 class Filler:
     """Fills one shape. Values are plain strings by field name; a missing field raises ``KeyError``.
 
-    ``tokens`` are those of its two parts as they are written, in the order of ``substitutions``.
+    ``tokens`` are those of its two parts as they are written, in the order of ``substitutions``; ``fields`` are what
+    these stand for.
     """
 
     def __init__(self, shape: Shape) -> None:
         self._subject, self._html, self._text = Segments(shape.subject), Segments(shape.html), Segments(shape.text)
         self._subject_uses, self._html_uses, self._text_uses = map(_uses, (shape.subject, shape.html, shape.text))
         self._uses = self._text_uses + self._html_uses
-        self._fields = tuple(dict.fromkeys(field for _, field, _ in self._uses))
+        self.fields = tuple(dict.fromkeys(field for _, field, _ in self._uses))
         self.tokens = tuple(token for token, _, _ in self._uses)
 
     def subject(self, values: Mapping[str, str]) -> str:
@@ -156,8 +174,13 @@ class Filler:
 
     def substitutions(self, values: Mapping[str, str]) -> dict[str, str]:
         """What each of ``tokens`` stands for, ready to replace it: escaped where it stands in HTML."""
-        own = {field: clean(values[field]) for field in self._fields}  # most stand in both parts
+        own = {field: clean(values[field]) for field in self.fields}  # most stand in both parts
         return {token: escape(own[field]) if in_html else own[field] for token, field, in_html in self._uses}
+
+    def columns(self, values: Sequence[Mapping[str, str]]) -> list[Sequence[str]]:
+        """The ``substitutions`` of many at once: for each of ``tokens`` what it stands for, one after the other."""
+        own = {field: clean_all([each[field] for each in values]) for field in self.fields}
+        return [escape_all(own[field]) if in_html else own[field] for _, field, in_html in self._uses]
 
 
 _Use = tuple[str, str, bool]  # a token as it is written, its field, whether it stands in HTML

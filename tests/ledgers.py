@@ -103,7 +103,6 @@ def record_of(message: Claimed, outcome: Outcome, now: datetime = NOW) -> Record
         settled=settled,
         receipt=receipt,
         digest="d1",
-        attempts=message.attempts,
     )
 
 

@@ -93,12 +93,7 @@ class _Answer:
         """The receipt of one person. ``tried`` is False for those whose request was not posted any more."""
         outcome = self.meaning.outcome
         if outcome is Outcome.ACCEPTED:
-            return Receipt(
-                message_id=message.message_id,
-                outcome=outcome,
-                provider_message_id=self.provider_message_id,
-                digest=digest,
-            )
+            return Receipt(message.message_id, outcome, self.provider_message_id, digest=digest)
         said = ": ".join(filter(None, [str(self.code or ""), quote_reply(self.words, message)]))
         sentence = f"{self.meaning.sentence} ({said})." if said else f"{self.meaning.sentence}."
         return Receipt(

@@ -5,7 +5,8 @@ The JSON is joined from texts: each person's part is written once, and that is w
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parseaddr
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from mmcampaign.mime import SHARED_HEADERS, own_headers
 from mmcampaign.model import Batch, Outgoing, Sender, Shape
-from mmcampaign.shapes import Filler, clean
+from mmcampaign.shapes import Filler, clean_all
 
 MAX_PEOPLE = 1_000
 MAX_SUBSTITUTIONS = 10_000  # bytes for one person
@@ -57,37 +58,50 @@ class Request:
 
 
 class Writer:
-    """Writes the people of one shape."""
+    """Writes the people of one shape: column by column, which takes a third of the time of one by one."""
 
     def __init__(self, shape: Shape, sender: Sender) -> None:
         self._filler = Filler(shape)
-        self._names = [f"{quoted(token)}:" for token in self._filler.tokens]
+        self._words = ",".join([f"{quoted(token)}:%s" for token in self._filler.tokens])
         own = own_headers(_ID_HERE, _LINK_HERE, sender.email.rpartition("@")[2])
-        headers = ",".join([f"{quoted(name)}:{quoted(value)}" for name, value in own.items()])
-        self._headers = f"{{{headers},{json.dumps(SHARED_HEADERS)[1:-1]}}}"
+        headers = f"{json.dumps(own, separators=(',', ':'))[:-1]},{json.dumps(SHARED_HEADERS)[1:]}"
+        self._around = re.split(f"{_ID_HERE}|{_LINK_HERE}", headers)
 
-    def person(self, message: Outgoing) -> Person:
-        """One message, which could stand in a mail (``require_writable``), in JSON.
+    def people(self, messages: Sequence[Outgoing]) -> list[Person]:
+        """Messages that could stand in a mail (``require_writable``), in JSON.
 
         Who has more words than the substitutions may hold is told the whole text instead.
         """
-        written = self._filler.substitutions(message.values).values()
-        words = ",".join([name + quoted(value) for name, value in zip(self._names, written, strict=True)])
-        if len(words) + 2 <= MAX_SUBSTITUTIONS:
-            return Person(message=message, json=self._json(message, words))
-        filled = self._filler.text(message.values), self._filler.html(message.values)
-        return Person(message=message, json=self._json(message, ""), filled=filled)
+        words = self._written(messages)
+        wordy = {place for place, each in enumerate(words) if len(each) + 2 > MAX_SUBSTITUTIONS}
+        for place in wordy:
+            words[place] = ""
+        people = map(Person, messages, self._json(messages, words))
+        return [self._filled(person) if place in wordy else person for place, person in enumerate(people)]
 
-    def _json(self, message: Outgoing, words: str) -> str:
-        link = quoted(message.unsubscribe_url)[1:-1]
+    def _filled(self, person: Person) -> Person:
+        values = person.message.values
+        return person._replace(filled=(self._filler.text(values), self._filler.html(values)))
+
+    def _written(self, messages: Sequence[Outgoing]) -> list[str]:
+        """The substitutions of each."""
+        columns = self._filler.columns([message.values for message in messages])
+        if not columns:
+            return [""] * len(messages)
+        return [self._words % words for words in zip(*(map(quoted, column) for column in columns), strict=True)]
+
+    def _json(self, messages: Sequence[Outgoing], words: Sequence[str]) -> list[str]:
+        before, between, after, end = self._around
+        boxes = _mailboxes([message.to_name for message in messages], [message.to_email for message in messages])
+        links = [quoted(message.unsubscribe_url)[1:-1] for message in messages]
         # Kept for long and seen by SendGrid's staff: opaque ids only (delivery.md 0). They come back with each event.
-        opaque = f'"mmc_message":"{message.message_id}","mmc_campaign":"{message.campaign_id}"'
-        return (
-            f'{{"to":[{_mailbox(message.to_name, message.to_email)}],"subject":{quoted(message.subject)},'
-            f'"headers":{self._headers.replace(_ID_HERE, message.message_id).replace(_LINK_HERE, link)},'
-            f'"custom_args":{{{opaque}}}'
-            f"{f',{_SUBSTITUTIONS}:{{{words}}}' if words else ''}}}"
-        )
+        return [
+            f'{{"to":[{box}],"subject":{quoted(message.subject)},'
+            f'"headers":{before}{message.message_id}{between}{message.message_id}{after}{link}{end},'
+            f'"custom_args":{{"mmc_message":"{message.message_id}","mmc_campaign":"{message.campaign_id}"}}'
+            f"{f',{_SUBSTITUTIONS}:{{{own}}}' if own else ''}}}"
+            for message, box, link, own in zip(messages, boxes, links, words, strict=True)
+        ]
 
 
 def requests_for(batch: Batch, batch_size: int) -> list[Request]:
@@ -105,17 +119,19 @@ def requests_for(batch: Batch, batch_size: int) -> list[Request]:
 def _of_one_shape(messages: Sequence[Outgoing], sender: Sender, batch_size: int) -> list[Request]:
     shape = messages[0].shape
     writer = Writer(shape, sender)
-    people = [writer.person(message) for message in messages]
+    people = writer.people(messages)
     room = MAX_REQUEST - len(quoted(shape.html)) - len(quoted(shape.text))
-    groups = _grouped((person for person in people if not person.filled), min(batch_size, MAX_PEOPLE), room)
+    groups = _grouped([person for person in people if not person.filled], min(batch_size, MAX_PEOPLE), room)
     together = [Request(people=tuple(group), text=shape.text, html=shape.html) for group in groups]
     return together + [
         Request(people=(person,), text=person.filled[0], html=person.filled[1]) for person in people if person.filled
     ]
 
 
-def _grouped(people: Iterable[Person], at_most: int, room: int) -> list[list[Person]]:
+def _grouped(people: Sequence[Person], at_most: int, room: int) -> Sequence[Sequence[Person]]:
     """Cut in order, wherever the next one would be too many, too large or the same address again."""
+    if people and _fit_together(people, at_most, room):
+        return [people]
     groups: list[list[Person]] = []
     size, addresses = 0, set[str]()
     for person in people:
@@ -127,6 +143,13 @@ def _grouped(people: Iterable[Person], at_most: int, room: int) -> list[list[Per
         size += len(person.json) + 1
         addresses.add(address)
     return groups
+
+
+def _fit_together(people: Sequence[Person], at_most: int, room: int) -> bool:
+    """Whether one request can hold all: the usual case, told without looking at them one by one."""
+    if len(people) > at_most or sum([len(person.json) + 1 for person in people]) > room:
+        return False
+    return len({person.message.to_email.casefold() for person in people}) == len(people)
 
 
 @lru_cache(maxsize=16)
@@ -147,10 +170,17 @@ def _common(sender: Sender, text: str, html: str, sandbox: bool) -> str:
     return json.dumps(shared)[1:-1]
 
 
-def _mailbox(name: str, email: str) -> str:
+def _mailboxes(names: Sequence[str], emails: Sequence[str]) -> list[str]:
     """SendGrid's Limitations page: a name may hold neither comma nor semicolon."""
-    plain = clean(name.replace(",", " ").replace(";", " "))
-    return f'{{"email":{quoted(email)},"name":{quoted(plain)}}}' if plain else f'{{"email":{quoted(email)}}}'
+    plain = clean_all([name.replace(",", " ").replace(";", " ") for name in names])
+    return [
+        f'{{"email":{quoted(email)},"name":{quoted(name)}}}' if name else f'{{"email":{quoted(email)}}}'
+        for name, email in zip(plain, emails, strict=True)
+    ]
+
+
+def _mailbox(name: str, email: str) -> str:
+    return _mailboxes([name], [email])[0]
 
 
 _ID_HERE, _LINK_HERE = "-message-id-here-", "https://link.here"  # what no message and no sender has

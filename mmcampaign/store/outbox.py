@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -32,7 +33,7 @@ from sqlalchemy import (
 
 from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
-from mmcampaign.store.dialect import given_rows, keys_for, one_of_bound, rows_for
+from mmcampaign.store.dialect import given_values, keys_for, one_of_bound, values_for
 from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
 from mmcampaign.store.tables import IS_PENDING, IS_SENDING, IS_UNKNOWN, messages, suppressions
 
@@ -85,14 +86,14 @@ _WHY = len(_FROZEN)  # the last column of what is found
 
 
 class Record(NamedTuple):
-    """What came of a claimed message."""
+    """What came of a claimed message. ``tried`` is False when the hand-over is not to count among its attempts."""
 
     id: int
     claimed_at: datetime
     settled: Settled
     receipt: Receipt | None = None
-    digest: str | None = None
-    attempts: int = 0
+    digest: str = ""
+    tried: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +186,11 @@ def claimed_from_row(row: Any) -> Claimed:
 
 def _claimed(rows: Sequence[Sequence[Any]], claimed_at: datetime) -> list[Claimed]:
     """``rows`` begin with the columns of _FROZEN. The JSON of all is read at once: that takes half the time."""
-    own = json.loads(f"[{','.join([row[_OWN] for row in rows])}]")
-    return [Claimed._make((*row[:_OWN], values, claimed_at)) for row, values in zip(rows, own, strict=True)]
+    if not rows:
+        return []
+    columns = list(zip(*rows, strict=True))[: len(_FROZEN)]
+    columns[_OWN] = json.loads(f"[{','.join(columns[_OWN])}]")
+    return list(map(Claimed._make, zip(*columns, repeat(claimed_at), strict=False)))
 
 
 def record(connection: Connection, campaign: int, records: Sequence[Record], *, by: str, now: datetime) -> int:
@@ -199,70 +203,66 @@ def record(connection: Connection, campaign: int, records: Sequence[Record], *, 
         return 0
     alike = _alike(records, cancelled=hold(connection, campaign) is CampaignState.CANCELLED)
     keeper = partial(_keep, connection, by=by, now=now)
-    changed = sum(keeper(SENDING, settled, claimed_at, rows) for (settled, claimed_at), rows in alike.items())
+    changed = sum(keeper(SENDING, kind, rows) for kind, rows in alike.items())
     if changed != len(records):
-        changed += sum(
-            keeper(UNKNOWN, settled, claimed_at, rows)
-            for (settled, claimed_at), rows in alike.items()
-            if settled.status != UNKNOWN
-        )
+        changed += sum(keeper(UNKNOWN, kind, rows) for kind, rows in alike.items() if kind.settled.status != UNKNOWN)
         recount(connection, campaign)
         return changed
     moved = Counter({SENDING: -len(records)})
-    for (settled, _), rows in alike.items():
-        moved[settled.status.value] += len(rows)
+    for kind, rows in alike.items():
+        moved[kind.settled.status.value] += len(rows)
     count(connection, campaign, moved)
     return changed
 
 
-_Row = tuple[int, str | None, str | None, int]  # the columns of _GIVEN
+class _Kind(NamedTuple):
+    """What many records have in common: nearly always all of a batch."""
+
+    settled: Settled
+    claimed_at: datetime
+    tried: bool
 
 
-def _alike(records: Sequence[Record], *, cancelled: bool) -> dict[tuple[Settled, datetime], list[_Row]]:
-    """The rows by what becomes of them and their claim: nearly always one kind.
+_Rows = dict[int, str]  # by row id: the digest of what was handed over, filled up to its width, and the provider's id
+_DIGEST = 64  # hexadecimal digits
 
-    What was put back belongs to nobody any more once its campaign is cancelled.
-    """
+
+def _alike(records: Sequence[Record], *, cancelled: bool) -> dict[_Kind, _Rows]:
+    """The rows by their kind. What was put back belongs to nobody any more once its campaign is cancelled."""
     over = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
-    alike: dict[tuple[Settled, datetime], list[_Row]] = {}
-    for number, claimed_at, settled, receipt, digest, attempts in records:
-        kind = over if cancelled and settled.status is MessageStatus.PENDING else settled
-        provider_message_id = receipt.provider_message_id if receipt else None
-        alike.setdefault((kind, claimed_at), []).append((number, provider_message_id, digest, attempts))
+    alike: dict[_Kind, _Rows] = {}
+    kind, rows = None, _Rows()
+    for number, claimed_at, settled, receipt, digest, tried in records:
+        if kind is None or kind[0] is not settled or kind[1] is not claimed_at or kind[2] is not tried:
+            becomes = over if cancelled and settled.status is MessageStatus.PENDING else settled
+            kind = _Kind(settled, claimed_at, tried)
+            rows = alike.setdefault(kind._replace(settled=becomes), {})
+        rows[number] = f"{digest:{_DIGEST}}{receipt.provider_message_id if receipt else ''}"
     return alike
 
 
-def _keep(
-    connection: Connection,
-    origin: str,
-    settled: Settled,
-    claimed_at: datetime,
-    rows: Sequence[_Row],
-    *,
-    by: str,
-    now: datetime,
-) -> int:
+def _keep(connection: Connection, origin: str, kind: _Kind, rows: _Rows, *, by: str, now: datetime) -> int:
     """One statement for all rows of a kind: it leaves the wire's thread alone, as a statement for each would not."""
+    status, error, not_before = kind.settled
     values = {
         "origin": origin,
         "by": by,
-        "claim": claimed_at,
-        "rows": rows_for(rows),
-        "status_": settled.status.value,
-        "error_": settled.error or None,
-        "not_before_": settled.not_before,
-        "sent_at_": now if settled.status is MessageStatus.ACCEPTED else None,
+        "claim": kind.claimed_at,
+        "rows": values_for(rows),
+        "status_": status.value,
+        "error_": error or None,
+        "not_before_": not_before,
+        "sent_at_": now if status is MessageStatus.ACCEPTED else None,
+        "untried": 0 if kind.tried else 1,
     }
     return int(connection.execute(_keeping(connection.dialect.name), values).rowcount)
 
 
-_GIVEN = tuple(messages.c[name] for name in ("id", "provider_message_id", "digest", "attempts"))
-
-
 @cache
 def _keeping(dialect: str) -> Update:
-    given = given_rows(dialect, "rows", _GIVEN)
+    given = given_values(dialect, "rows", messages.c.id)
     for_all: dict[str, Any] = {name: bindparam(f"{name}_") for name in ("status", "error", "not_before", "sent_at")}
+    digest, provider_message_id = func.substr(given.c.value, 1, _DIGEST), func.substr(given.c.value, _DIGEST + 1)
     return (
         messages.update()
         .where(
@@ -271,7 +271,12 @@ def _keeping(dialect: str) -> Update:
             messages.c.claimed_by == bindparam("by"),
             messages.c.claimed_at == bindparam("claim"),
         )
-        .values({**for_all, **{column.name: given.c[column.name] for column in _GIVEN[1:]}})
+        .values(
+            **for_all,
+            digest=func.nullif(func.rtrim(digest), ""),
+            provider_message_id=func.nullif(provider_message_id, ""),
+            attempts=messages.c.attempts - bindparam("untried", type_=Integer),
+        )
     )
 
 

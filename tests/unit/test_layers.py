@@ -75,6 +75,7 @@ USE_CASES = {
     "sending_run",
     "settling",
     "handover",
+    "outgoing",
     "watch",
     "worker",
     "following",
