@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 from mmcampaign.lifecycle import settle
 from mmcampaign.model import CampaignState, MessageStatus, Outcome, Receipt
 from mmcampaign.store import outbox
+from mmcampaign.store.campaigns import add_messages
 from mmcampaign.store.engine import Store
 from mmcampaign.store.outbox import Claimed, Claimer, Record, count_by_status
-from mmcampaign.store.tables import campaigns, merge_contexts, messages, shapes
+from mmcampaign.store.tables import campaigns, merge_contexts, messages, shapes, whole_messages
 from tests.builders import NOW, RUN, TODAY
 
 _numbers = itertools.count(1)
@@ -62,7 +63,7 @@ def add_message(connection: Connection, campaign: int, learner: int, **changes: 
     _keep(connection, merge_contexts, {"digest": row["context_digest"], "context": "{}"})
     shape = {"digest": row["shape_digest"], "template_digest": "t", "subject": "Hello", "html": "<p>", "text": "."}
     _keep(connection, shapes, shape)
-    number = connection.execute(insert(messages).returning(messages.c.id), row).scalar_one()
+    (number,) = add_messages(connection, [row])
     counts = count_by_status(connection, campaign)
     connection.execute(
         update(campaigns).where(campaigns.c.id == campaign).values({**counts, "chosen": sum(counts.values())})
@@ -108,7 +109,7 @@ def record_of(message: Claimed, outcome: Outcome, now: datetime = NOW) -> Record
 
 def rows(store: Store, campaign: int) -> list[Row[Any]]:
     with store.read() as connection:
-        return list(connection.execute(select(messages).where(messages.c.campaign_id == campaign).order_by("id")))
+        return list(connection.execute(whole_messages.where(messages.c.campaign_id == campaign).order_by("id")))
 
 
 def ledger(connection: Connection, campaign: int) -> dict[str, int]:

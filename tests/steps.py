@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row
 
 from mmcampaign.campaigns import approve
 from mmcampaign.model import Outcome, Receipt
@@ -10,7 +10,7 @@ from mmcampaign.planning import PlanRequest, plan
 from mmcampaign.sending import Run, SendRequest, send
 from mmcampaign.store import audit, outbox
 from mmcampaign.store.campaigns import Campaign
-from mmcampaign.store.tables import messages
+from mmcampaign.store.tables import messages, whole_messages
 from tests.worlds import (
     TestApp,
 )
@@ -49,7 +49,7 @@ def open_counts(campaign: Campaign) -> dict[str, int]:
 
 def rows(app: TestApp, campaign: Campaign) -> list[Row[Any]]:
     with app.store.read() as connection:
-        found = select(messages).where(messages.c.campaign_id == campaign.id).order_by("learner_id")
+        found = whole_messages.where(messages.c.campaign_id == campaign.id).order_by("learner_id")
         return list(connection.execute(found))
 
 

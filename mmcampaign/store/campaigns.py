@@ -9,17 +9,19 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from mmcampaign.model import CampaignState, MessageStatus, Shape
-from mmcampaign.store.dialect import insert_into
+from mmcampaign.store.dialect import insert_into, new_ids
 from mmcampaign.store.tables import (
     campaigns,
     exclusions,
     imports,
     learners,
     merge_contexts,
+    merge_values,
     messages,
     shapes,
     suppressions,
     template_versions,
+    whole_messages,
 )
 
 LEDGER = tuple(status.value for status in MessageStatus)
@@ -106,9 +108,14 @@ def complete_plan(
     )
 
 
-def add_messages(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        connection.execute(messages.insert(), list(rows))
+def add_messages(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[int]:
+    """New messages, each with what it is merged from; their row ids. All rows have the same keys."""
+    ids = new_ids(connection, messages, len(rows))
+    for table in (messages, merge_values) if rows else ():
+        names = [name for name in table.columns.keys() if name in rows[0]]  # noqa: SIM118  it is no dict
+        own = [{"id": number, **{name: row[name] for name in names}} for number, row in zip(ids, rows, strict=True)]
+        connection.execute(table.insert(), own)
+    return ids
 
 
 def add_exclusions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -170,7 +177,7 @@ def planned_recipients(connection: Connection, campaign: int, pending_only: bool
     Without those whose address was suppressed since: the late check at the claim drops them one by one (design 7).
     """
     columns = ("learner_id", "cohort", "trigger_course", "trigger_run", "next_course", "context_digest", "personal")
-    query = select(*(messages.c[name] for name in columns)).where(
+    query = whole_messages.with_only_columns(*(whole_messages.selected_columns[name] for name in columns)).where(
         messages.c.campaign_id == campaign, messages.c.email_key.not_in(select(suppressions.c.email_key))
     )
     if pending_only:
@@ -180,7 +187,7 @@ def planned_recipients(connection: Connection, campaign: int, pending_only: bool
 
 def recipients(connection: Connection, campaign: int) -> Iterator[Row[Any]]:
     """The messages of a campaign in the order of planning, which is that of the learners."""
-    query = select(messages).where(messages.c.campaign_id == campaign).order_by(messages.c.learner_id)
+    query = whole_messages.where(messages.c.campaign_id == campaign).order_by(messages.c.learner_id)
     yield from connection.execute(query.execution_options(yield_per=2_000))
 
 
@@ -235,4 +242,4 @@ def data_sources(connection: Connection, courses: Iterable[str]) -> list[Row[Any
 
 
 def get_message(connection: Connection, row_id: int) -> Row[Any]:
-    return connection.execute(select(messages).where(messages.c.id == row_id)).one()
+    return connection.execute(whole_messages.where(messages.c.id == row_id)).one()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, func, or_, select
 
 from mmcampaign.model import Shape
 from mmcampaign.store.outbox import Claimed, claimed_from_row
-from mmcampaign.store.tables import campaigns, learners, messages, shapes
+from mmcampaign.store.tables import campaigns, learners, messages, shapes, whole_messages
 
 COLUMNS = (
     "message",
@@ -102,7 +102,7 @@ def read_history(connection: Connection, wanted: HistoryFilter) -> Iterator[dict
 
 def stored_message(connection: Connection, key: str) -> StoredMessage | None:
     """The message with this opaque id, and what it was made from."""
-    row = connection.execute(select(messages).where(messages.c.message_id == key)).first()
+    row = connection.execute(whole_messages.where(messages.c.message_id == key)).first()
     if row is None:
         return None
     shape = connection.execute(select(shapes).where(shapes.c.digest == row.shape_digest)).one()

@@ -35,7 +35,7 @@ from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
 from mmcampaign.store.dialect import given_values, keys_for, one_of_bound, values_for
 from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
-from mmcampaign.store.tables import IS_PENDING, IS_SENDING, IS_UNKNOWN, messages, suppressions
+from mmcampaign.store.tables import IS_PENDING, IS_SENDING, IS_UNKNOWN, messages, suppressions, whole_messages
 
 __all__ = [
     "CANCELLED_WITH",
@@ -80,7 +80,7 @@ class Claimed(NamedTuple):
     claimed_at: datetime
 
 
-_FROZEN = tuple(messages.c[name] for name in Claimed._fields if name != "claimed_at")
+_FROZEN = tuple(whole_messages.selected_columns[name] for name in Claimed._fields if name != "claimed_at")
 _OWN = Claimed._fields.index("personal")
 _WHY = len(_FROZEN)  # the last column of what is found
 
@@ -147,7 +147,7 @@ def _found(*which: ColumnElement[bool]) -> Select[Any]:
     where = (messages.c.campaign_id == bindparam("campaign"), *which, due)
     tries = (messages.c.attempts + 1).label("attempts")
     columns = [tries if column is messages.c.attempts else column for column in _FROZEN]
-    found = select(*columns, _why_not(none_=None)).where(*where)
+    found = whole_messages.with_only_columns(*columns, _why_not(none_=None)).where(*where)
     return found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True, of=messages)
 
 

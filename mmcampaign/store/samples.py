@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from mmcampaign.store.tables import learners, messages, suppressions
+from mmcampaign.store.tables import learners, messages, suppressions, whole_messages
 
 
 def message_of(connection: Connection, campaign: int, student_id: int) -> Row[Any] | None:
     """The message of this learner in the campaign."""
-    query = select(messages).where(messages.c.campaign_id == campaign, messages.c.learner_id == student_id)
+    query = whole_messages.where(messages.c.campaign_id == campaign, messages.c.learner_id == student_id)
     return connection.execute(query).first()
 
 

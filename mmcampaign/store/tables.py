@@ -18,6 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
     literal_column,
     or_,
+    select,
 )
 
 from mmcampaign.model import MessageStatus
@@ -244,9 +245,6 @@ messages = Table(
     Column("trigger_run", Text, nullable=False),
     Column("next_course", Text, nullable=False),  # empty: none
     Column("certificates_earned", Integer, nullable=False),
-    Column("context_digest", ForeignKey("merge_contexts.digest"), nullable=False),
-    Column("personal", Text, nullable=False),  # JSON: the merge values of this person alone
-    Column("unsubscribe_url", Text, nullable=False),
     Column("shape_digest", ForeignKey("shapes.digest"), nullable=False),
     Column("subject", Text, nullable=False),
     Column("deadline", Date),  # last day on which this message may go out
@@ -282,6 +280,20 @@ Index(
     postgresql_where=IS_PENDING,
 )
 Index("ix_messages_in_doubt", messages.c.campaign_id, sqlite_where=_IN_DOUBT, postgresql_where=_IN_DOUBT)
+
+# What a message is merged from, a row for each. It never changes, while a sender has the whole row in ``messages``
+# written anew twice; so it stands apart (decision 17).
+merge_values = Table(
+    "merge_values",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=False),  # that of the row in ``messages``
+    Column("context_digest", ForeignKey("merge_contexts.digest"), nullable=False),
+    Column("personal", Text, nullable=False),  # JSON: the merge values of this person alone
+    Column("unsubscribe_url", Text, nullable=False),
+)
+whole_messages = select(
+    messages, merge_values.c.context_digest, merge_values.c.personal, merge_values.c.unsubscribe_url
+).join(merge_values, merge_values.c.id == messages.c.id)
 
 exclusions = Table(
     "exclusions",

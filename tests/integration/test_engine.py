@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import pytest
 from alembic import command
@@ -19,8 +20,17 @@ from mmcampaign.resources import resource
 from mmcampaign.store import engine as engine_module
 from mmcampaign.store.engine import Store, current_revision, head_revision, open_store, upgrade
 from mmcampaign.store.programs import sync_programs, view_name
-from mmcampaign.store.tables import learners, metadata, program_courses, seen_again
+from mmcampaign.store.tables import (
+    learners,
+    merge_values,
+    messages,
+    metadata,
+    program_courses,
+    seen_again,
+    whole_messages,
+)
 from tests.builders import make_program
+from tests.ledgers import add_campaign, add_message
 
 FULL = 2  # SQLite's number for synchronous = FULL
 COURSE = {
@@ -138,6 +148,39 @@ def test_an_upgrade_makes_the_indexes_of_messages_that_a_new_database_has(store:
     assert "'pending'" in {name: where for name, _, where in new}["ix_messages_pending"]
     go_back(store, "0003")
     assert "ix_messages_campaign_id_status_shape_digest" in [name for name, *_ in found()]
+    upgrade(store)
+    assert found() == new
+
+
+def test_an_upgrade_sets_apart_what_messages_are_merged_from(store: Store) -> None:
+    def found() -> tuple[list[Any], list[Any], dict[str, Any]]:
+        with store.read() as connection:
+            schema = inspect(connection)
+            keys = {
+                "unique": sorted(tuple(each["column_names"]) for each in schema.get_unique_constraints("messages")),
+                "foreign": sorted(str(each["name"]) for each in schema.get_foreign_keys("messages")),
+                "values": [str(each["name"]) for each in schema.get_foreign_keys("merge_values")],
+                "columns": [
+                    (each["name"], str(each["type"]), each["nullable"]) for each in schema.get_columns("messages")
+                ],
+                "indexes": sorted(str(each["name"]) for each in schema.get_indexes("messages")),
+            }
+            wholes = connection.execute(whole_messages.order_by(messages.c.id)).all()
+            return list(wholes), list(connection.execute(select(merge_values)).all()), keys
+
+    with store.write() as connection:
+        campaign = add_campaign(connection)
+        for learner in (3, 1, 2):
+            add_message(
+                connection, campaign, learner, personal=f'{{"name": "Ana {learner}"}}', context_digest=f"c{learner}"
+            )
+    new = found()
+    assert len(new[0]) == len(new[1]) == 3
+    go_back(store, "0004")
+    with store.read() as connection:
+        old = connection.execute(text("SELECT learner_id, personal, context_digest FROM messages ORDER BY id")).all()
+        assert not inspect(connection).has_table("merge_values")
+    assert [tuple(row) for row in old] == [(n, f'{{"name": "Ana {n}"}}', f"c{n}") for n in (3, 1, 2)]
     upgrade(store)
     assert found() == new
 

@@ -14,7 +14,7 @@ from mmcampaign.model import MessageStatus, Outcome
 from mmcampaign.samples import SampleRequest, send_samples
 from mmcampaign.store import audit
 from mmcampaign.store.engine import Store
-from mmcampaign.store.tables import messages
+from mmcampaign.store.tables import merge_values, messages
 from mmcampaign.testing import MemoryBackend
 from tests.builders import certified, make_candidate, make_learner
 from tests.contract.rigs import RIGS, Rig, read_eml
@@ -129,7 +129,7 @@ def test_a_shape_of_one_learner_alone_does_not_hand_out_their_link(store: Store,
     write_template(tmp_path, "river/body.html", "<p title='{{ unsubscribe_url[:99] }}'>{{ unsubscribe_url[:99] }}</p>")
     campaign = planned(app)
     with store.read() as connection:
-        url = connection.execute(select(messages.c.unsubscribe_url)).scalar_one()
+        url = connection.execute(select(merge_values.c.unsubscribe_url)).scalar_one()
     send_samples(app, SampleRequest(campaign=campaign.id, addresses=STAFF[:1]))
     mail = read_eml(taken(app).taken[0].eml)
     assert url not in mail.text + mail.html

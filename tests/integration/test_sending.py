@@ -21,7 +21,7 @@ from mmcampaign.history import campaign_list, show
 from mmcampaign.model import Batch, CampaignState, MessageStatus, Outcome, Outgoing, Receipt
 from mmcampaign.sending_run import FAILURES_IN_A_ROW
 from mmcampaign.store.campaigns import Campaign, change_state
-from mmcampaign.store.tables import messages
+from mmcampaign.store.tables import merge_values
 from mmcampaign.testing import MemoryBackend
 from tests.builders import (
     NOW,
@@ -337,7 +337,7 @@ def test_a_message_that_cannot_be_composed_fails_alone(make: Callable[..., TestA
     campaign = approved(app)
     with app.store.write() as connection:
         connection.execute(
-            update(messages).where(messages.c.learner_id == 2).values(unsubscribe_url="javascript:alert(1)")
+            update(merge_values).where(merge_values.c.id == 2).values(unsubscribe_url="javascript:alert(1)")
         )
     done, _ = go(app, campaign)
     assert open_counts(done) == {"accepted": 2, "failed": 1}
@@ -352,7 +352,7 @@ def test_a_batch_of_which_nothing_can_be_composed_is_not_handed_over(make: Calla
     app = make(2, backend=backend)
     campaign = approved(app)
     with app.store.write() as connection:
-        connection.execute(update(messages).values(unsubscribe_url="javascript:alert(1)"))
+        connection.execute(update(merge_values).values(unsubscribe_url="javascript:alert(1)"))
     done, _ = go(app, campaign)
     assert open_counts(done) == {"failed": 2}
     assert backend.batches == []
