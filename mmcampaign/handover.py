@@ -26,7 +26,7 @@ from mmcampaign.app import App
 from mmcampaign.delivery import WRITES_THE_MAIL, Backend
 from mmcampaign.errors import UnavailableError
 from mmcampaign.frozen import sender_of
-from mmcampaign.lifecycle import costs_an_attempt, settle
+from mmcampaign.lifecycle import TAKEN, costs_an_attempt, settle
 from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
 from mmcampaign.outgoing import Maker
 from mmcampaign.pace import steady
@@ -251,9 +251,11 @@ class Hand:
         records = []
         for message in claimed:
             receipt = receipts[message.message_id]
-            settled = settle(receipt, attempts=message.attempts, now=now)
+            settled, tried = TAKEN, True
+            if receipt.outcome is not Outcome.ACCEPTED:
+                settled = settle(receipt, attempts=message.attempts, now=now)
+                tried = costs_an_attempt(receipt)
             digest = receipt.digest or digests.get(message.message_id, "")
-            tried = costs_an_attempt(receipt)
             records.append(Record(message.id, message.claimed_at, settled, receipt, digest, tried))
         return records
 

@@ -33,9 +33,17 @@ from sqlalchemy import (
 
 from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
-from mmcampaign.store.dialect import given_values, keys_for, one_of_bound, values_for
+from mmcampaign.store.dialect import at_once, given_values, keys_for, one_of_bound, parsed, rows_of, values_for
 from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
-from mmcampaign.store.tables import IS_PENDING, IS_SENDING, IS_UNKNOWN, messages, suppressions, whole_messages
+from mmcampaign.store.tables import (
+    IS_PENDING,
+    IS_SENDING,
+    IS_UNKNOWN,
+    merge_values,
+    messages,
+    suppressions,
+    whole_messages,
+)
 
 __all__ = [
     "CANCELLED_WITH",
@@ -81,8 +89,7 @@ class Claimed(NamedTuple):
 
 
 _FROZEN = tuple(whole_messages.selected_columns[name] for name in Claimed._fields if name != "claimed_at")
-_OWN = Claimed._fields.index("personal")
-_WHY = len(_FROZEN)  # the last column of what is found
+_ID, _WHY = 0, len(_FROZEN)  # among the columns of what is found
 
 
 class Record(NamedTuple):
@@ -116,10 +123,10 @@ def claim(
     """
     if hold(connection, campaign) is not CampaignState.SENDING:
         return []
-    wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size}
-    query, wanted = (_by_shape(), wanted) if after is None else (_of_any_shape(), {**wanted, "after": after})
-    while rows := connection.execute(query, wanted).all():
-        dropped = [(row.id, row.why) for row in rows if row[_WHY]]
+    query = (_by_shape if after is None else _of_any_shape)(connection.dialect.name)
+    wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size, "after": after}
+    while rows := rows_of(connection, query, wanted):
+        dropped = [(row[_ID], row[_WHY]) for row in rows if row[_WHY]]
         _drop(connection, campaign, dropped)
         if claimed := _claimed([row for row in rows if not row[_WHY]] if dropped else rows, claimer.now):
             _take(connection, campaign, [message.id for message in claimed], claimer)
@@ -131,24 +138,26 @@ def claim(
 
 
 @cache
-def _by_shape() -> Select[Any]:
-    return _found(IS_PENDING).order_by("shape_digest")
+def _by_shape(dialect: str) -> Select[Any]:
+    return _found(dialect, IS_PENDING, by=messages.c.shape_digest)
 
 
 @cache
-def _of_any_shape() -> Select[Any]:
+def _of_any_shape(dialect: str) -> Select[Any]:
     """By the index of campaign and learner: the one of those that are pending would have to sort them all."""
     unindexed = messages.c.status == PENDING
-    return _found(unindexed, messages.c.learner_id > bindparam("after")).order_by("learner_id")
+    return _found(dialect, unindexed, messages.c.learner_id > bindparam("after"), by=messages.c.learner_id)
 
 
-def _found(*which: ColumnElement[bool]) -> Select[Any]:
+def _found(dialect: str, *which: ColumnElement[bool], by: ColumnElement[Any]) -> Select[Any]:
     due = or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_"))
     where = (messages.c.campaign_id == bindparam("campaign"), *which, due)
     tries = (messages.c.attempts + 1).label("attempts")
-    columns = [tries if column is messages.c.attempts else column for column in _FROZEN]
-    found = whole_messages.with_only_columns(*columns, _why_not(none_=None)).where(*where)
-    return found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True, of=messages)
+    own = parsed(dialect, merge_values.c.personal).label("personal")
+    columns = [{"attempts": tries, "personal": own}.get(column.name, column) for column in _FROZEN]
+    found = whole_messages.with_only_columns(*columns, _why_not(none_=None)).where(*where).order_by(by)
+    found = found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True, of=messages)
+    return at_once(dialect, found)
 
 
 def _take(connection: Connection, campaign: int, ids: Sequence[int], claimer: Claimer) -> None:
@@ -181,15 +190,15 @@ def _taking(dialect: str) -> Update:
 
 def claimed_from_row(row: Any) -> Claimed:
     """A row of ``messages`` as what its bytes are made from."""
-    return _claimed([[row._mapping[column] for column in _FROZEN]], row.claimed_at)[0]
+    columns = {**row._mapping, "personal": json.loads(row.personal)}
+    return Claimed._make(columns[name] for name in Claimed._fields)
 
 
 def _claimed(rows: Sequence[Sequence[Any]], claimed_at: datetime) -> list[Claimed]:
-    """``rows`` begin with the columns of _FROZEN. The JSON of all is read at once: that takes half the time."""
+    """``rows`` begin with the columns of _FROZEN."""
     if not rows:
         return []
     columns = list(zip(*rows, strict=True))[: len(_FROZEN)]
-    columns[_OWN] = json.loads(f"[{','.join(columns[_OWN])}]")
     return list(map(Claimed._make, zip(*columns, repeat(claimed_at), strict=False)))
 
 
