@@ -147,6 +147,7 @@ class World:
         for old in self.folder.glob("mmcampaign.db*"):
             old.unlink()
         shutil.copyfile(self._keep, self.folder / "mmcampaign.db")
+        os.sync()  # the copy is not what is measured
 
 
 def _compare(ways: Ways, messages: int, rounds: int) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -60,6 +60,11 @@ class Answers:
 
     records: Sequence[Record] = ()
     stopped: bool = False
+
+    @cached_property
+    def all_accepted(self) -> bool:
+        """The usual case, in which there is nothing to look into."""
+        return bool(self.records) and all(record.settled is TAKEN for record in self.records)
 
 
 class Hand:
