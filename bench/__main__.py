@@ -3,7 +3,6 @@
 import argparse
 import compileall
 import gc
-import sys
 from pathlib import Path
 
 import mmcampaign
@@ -21,8 +20,7 @@ parser.add_argument("--messages", type=int, default=3_000)
 parser.add_argument("--rounds", type=int, default=3)
 chosen = parser.parse_args()
 compileall.compile_dir(Path(mmcampaign.__file__).parent, quiet=1)  # as whoever installs it has it
-gc.set_threshold(200_000, 20, 20)  # what runs in this process is set up as the command is
-sys.setswitchinterval(0.0005)
+gc.set_threshold(200_000, 20, 20)  # what runs in this process looks for cycles as seldom as the command does
 if chosen.what in ("messages", "all"):
     messages.run()
 if chosen.what in ("ingest", "all"):

@@ -12,11 +12,8 @@ def main() -> None:
     That is Python's search for cycles among all that was imported, once more as it ends: nothing waits for it, for what
     must be closed is closed by whoever opened it. Then pydantic's search for plugins in all installed packages, and the
     threads that NumPy's linear algebra keeps busy.
-
-    Whoever waits for Python's lock gets it sooner: the ledger is kept while the wire's thread works (decision 17).
     """
     gc.set_threshold(200_000, 20, 20)
-    sys.setswitchinterval(0.0005)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:

@@ -149,7 +149,8 @@ class Mail(Section):
     """What every message carries, which backend takes it, and when and how fast.
 
     ``rate_per_second`` counts messages of all senders together. ``send_window``: in the site's time zone; empty: any
-    time. ``claim_batch``: messages in hand at a time, so the most that one killed sender can leave in doubt.
+    time. ``claim_batch``: messages in hand at a time, so the most that one killed sender can leave in doubt; two full
+    requests to SendGrid are 2,000.
     """
 
     backend: Literal["file", "smtp", "sendgrid", "ses"] = "file"
@@ -159,7 +160,7 @@ class Mail(Section):
     public_url: BaseUrl
     rate_per_second: float = Field(default=10, gt=0, allow_inf_nan=False)
     send_window: Annotated[Text, AfterValidator(_send_window)] = ""
-    claim_batch: int = Field(default=1000, ge=1, le=1000)
+    claim_batch: int = Field(default=1000, ge=1, le=2000)
 
     @property
     def window(self) -> SendWindow | None:
