@@ -1,5 +1,6 @@
 """While a batch is on the wire the next one is claimed: faster, and in every other way as if it were not so."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -170,3 +171,19 @@ def test_how_much_is_taken_in_hand(
     app = with_mail(make(1), backend=backend, claim_batch=claim_batch, rate_per_second=rate)
     assert batches(app, backend) == expected
     assert expected.in_hand <= max(claim_batch, 1)
+
+
+@on_sqlite
+def test_the_ledger_gets_pythons_lock_sooner_while_mail_is_sent_and_only_then(make: Callable[..., TestApp]):
+    class Watchful(MemoryBackend):
+        def deliver(self, batch: Batch) -> list[Receipt]:
+            seen.append(sys.getswitchinterval())
+            return super().deliver(batch)
+
+    seen: list[float] = []
+    before = sys.getswitchinterval()
+    app = make(3, backend=Watchful())
+    go(app, approved(app))
+    assert seen
+    assert max(seen) < before
+    assert sys.getswitchinterval() == before

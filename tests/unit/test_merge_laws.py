@@ -276,11 +276,16 @@ def require_law(folder: Path, files: Mapping[str, str], learners: list[list[str]
         require_substitutions(merged)
 
 
+def _anywhere(text: str) -> str:
+    """An iterator that a template prints (``| reverse``) says where in memory it stands."""
+    return re.sub(r" at 0x[0-9a-f]+", " at 0x0", text)
+
+
 def require_same(merged: Merged, expected: tuple[str, str, str]) -> None:
-    subject, html, text = map(without_tokens, filled(merged))
-    assert subject == expected[0]
-    assert tree(html) == tree(expected[1])
-    assert text == expected[2]
+    subject, html, text = map(_anywhere, map(without_tokens, filled(merged)))
+    assert subject == _anywhere(expected[0])
+    assert tree(html) == tree(_anywhere(expected[1]))
+    assert text == _anywhere(expected[2])
     assert len(subject.splitlines()) == 1
 
 

@@ -12,8 +12,10 @@ from mmcampaign.shapes import (
     Place,
     Token,
     clean,
+    clean_all,
     doubled,
     escape,
+    escape_all,
     one_line,
     split,
     tokens,
@@ -114,6 +116,27 @@ def test_replacing_by_substitutions_is_filling(values: dict[str, str]) -> None:
         html, text = html.replace(written, value), text.replace(written, value)
     assert html == filler.html(values)
     assert text == filler.text(values)
+
+
+# What makes the look at all of them at once find something, or should not: edges, the mark, what stands between them.
+_PIECES = st.sampled_from(
+    ["Ana", "O'Brien & Co", " ", "  ", "|", "| ", " |", "\n", MARK, MARK[:2], "7", "\u202e", "<b>", "é"]
+)
+
+
+@given(st.lists(st.lists(_PIECES, max_size=4).map("".join) | st.text(max_size=5), max_size=6))
+def test_many_values_are_cleaned_and_escaped_as_one_by_one(values: list[str]) -> None:
+    cleaned = clean_all(values)
+    assert list(cleaned) == [clean(value) for value in values]
+    assert list(escape_all(cleaned)) == [escape(value) for value in cleaned]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), st.text(), min_size=len(FIELDS)), min_size=1, max_size=5))
+def test_columns_are_the_substitutions_of_many(people: list[dict[str, str]]) -> None:
+    marks = {place: " ".join(token(field, place) for field in FIELDS) for place in Place}
+    filler = Filler(shape(subject="Hello", html=marks[Place.HTML], text=marks[Place.TEXT]))
+    found = [dict(zip(filler.tokens, words, strict=True)) for words in zip(*filler.columns(people), strict=True)]
+    assert found == [filler.substitutions(values) for values in people]
 
 
 def test_what_is_written_for_a_trial_is_a_token_again() -> None:
