@@ -1,6 +1,7 @@
 """Commands around the work: demo, db, doctor."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +41,9 @@ def upgrade(ctx: typer.Context) -> None:
     from mmcampaign.store.engine import upgrade as run
 
     settings = load_settings(find_config(shell_of(ctx).config, os.environ, Path.cwd()), os.environ)
-    store = connect(settings.database.url)
-    before, nothing = current_revision(store), is_current(store)
-    after = run(store)
+    with closing(connect(settings.database.url)) as store:
+        before, nothing = current_revision(store), is_current(store)
+        after = run(store)
     was = "the queue of the workers is new" if before == after else f"was {before or 'empty'}"
     typer.echo(f"The schema is at {after}" + ("; nothing to do." if nothing else f" ({was})."))
 
@@ -54,7 +55,8 @@ def check(ctx: typer.Context) -> None:
     from mmcampaign.store.engine import connect, require_current
 
     settings = load_settings(find_config(shell_of(ctx).config, os.environ, Path.cwd()), os.environ)
-    require_current(connect(settings.database.url))
+    with closing(connect(settings.database.url)) as store:
+        require_current(store)
     typer.echo("The schema is current.")
 
 

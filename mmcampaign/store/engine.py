@@ -206,7 +206,19 @@ def upgrade(store: Store) -> str:
             from mmcampaign.store import queue  # noqa: PLC0415  PostgreSQL's alone
 
             queue.install(connection)
+    if store.dialect == "sqlite":
+        _give_back_pages(store)
     return head_revision()
+
+
+def _give_back_pages(store: Store) -> None:
+    """A table that was built anew leaves as many empty pages behind, which would stay in the file.
+
+    They do where there is no room for the copy that this makes.
+    """
+    with suppress(sqlite3.OperationalError), closing(store.engine.raw_connection()) as connection:
+        if connection.cursor().execute("PRAGMA freelist_count").fetchone()[0]:
+            connection.cursor().execute("VACUUM")
 
 
 def require_current(store: Store) -> None:
