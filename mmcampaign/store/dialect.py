@@ -10,7 +10,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Select,
     Subquery,
     Table,
     Text,
@@ -21,7 +20,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    type_coerce,
 )
 
 
@@ -55,33 +53,6 @@ def one_of_bound(dialect: str, wanted: ColumnElement[Any], name: str, value: Any
 def keys_for(connection: Connection, keys: Sequence[int] | Sequence[str]) -> Any:
     """Keys as the one parameter that a statement of this dialect takes."""
     return list(keys) if connection.dialect.name == "postgresql" else json.dumps(list(keys), ensure_ascii=False)
-
-
-def at_once(dialect: str, query: Select[Any]) -> Select[Any]:
-    """A query whose rows ``rows_of`` fetches in one step; columns of JSON (``parsed``) come as what they hold.
-
-    SQLite gives one row at a time, and Python's sqlite3 lets another thread in before each: where one is busy, that is
-    a wait for each row. So there it puts them all into one.
-    """
-    if dialect == "postgresql":
-        return query
-    found = query.subquery("found")
-    columns = [func.json(column) if isinstance(column.type, JSON) else column for column in found.c]
-    return select(func.json_group_array(func.json_array(*columns)))
-
-
-def rows_of(connection: Connection, query: Select[Any], parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-    """The rows of a query made by ``at_once``: numbers, texts and JSON only."""
-    found = connection.execute(query, parameters)
-    if connection.dialect.name == "postgresql":
-        return found.all()
-    rows: list[list[Any]] = json.loads(found.scalar_one())
-    return rows
-
-
-def parsed(dialect: str, text: ColumnElement[str]) -> ColumnElement[Any]:
-    """A column that holds JSON, for ``at_once``."""
-    return cast(text, JSON) if dialect == "postgresql" else type_coerce(text, JSON)
 
 
 def given_values(dialect: str, name: str, key: Column[int]) -> Subquery:

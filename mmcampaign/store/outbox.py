@@ -33,13 +33,12 @@ from sqlalchemy import (
 
 from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
-from mmcampaign.store.dialect import at_once, given_values, keys_for, one_of_bound, parsed, rows_of, values_for
+from mmcampaign.store.dialect import given_values, keys_for, one_of_bound, values_for
 from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
 from mmcampaign.store.tables import (
     IS_PENDING,
     IS_SENDING,
     IS_UNKNOWN,
-    merge_values,
     messages,
     suppressions,
     whole_messages,
@@ -89,7 +88,7 @@ class Claimed(NamedTuple):
 
 
 _FROZEN = tuple(whole_messages.selected_columns[name] for name in Claimed._fields if name != "claimed_at")
-_ID, _WHY = 0, len(_FROZEN)  # among the columns of what is found
+_ID, _OWN, _WHY = 0, Claimed._fields.index("personal"), len(_FROZEN)  # among the columns of what is found
 
 
 class Record(NamedTuple):
@@ -125,7 +124,7 @@ def claim(
         return []
     query = (_by_shape if after is None else _of_any_shape)(connection.dialect.name)
     wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size, "after": after}
-    while rows := rows_of(connection, query, wanted):
+    while rows := connection.execute(query, wanted).all():
         dropped = [(row[_ID], row[_WHY]) for row in rows if row[_WHY]]
         _drop(connection, campaign, dropped)
         if claimed := _claimed([row for row in rows if not row[_WHY]] if dropped else rows, claimer.now):
@@ -153,11 +152,9 @@ def _found(dialect: str, *which: ColumnElement[bool], by: ColumnElement[Any]) ->
     due = or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_"))
     where = (messages.c.campaign_id == bindparam("campaign"), *which, due)
     tries = (messages.c.attempts + 1).label("attempts")
-    own = parsed(dialect, merge_values.c.personal).label("personal")
-    columns = [{"attempts": tries, "personal": own}.get(column.name, column) for column in _FROZEN]
+    columns = [tries if column is messages.c.attempts else column for column in _FROZEN]
     found = whole_messages.with_only_columns(*columns, _why_not(none_=None)).where(*where).order_by(by)
-    found = found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True, of=messages)
-    return at_once(dialect, found)
+    return found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True, of=messages)
 
 
 def _take(connection: Connection, campaign: int, ids: Sequence[int], claimer: Claimer) -> None:
@@ -195,10 +192,11 @@ def claimed_from_row(row: Any) -> Claimed:
 
 
 def _claimed(rows: Sequence[Sequence[Any]], claimed_at: datetime) -> list[Claimed]:
-    """``rows`` begin with the columns of _FROZEN."""
+    """``rows`` begin with the columns of _FROZEN. The JSON of all is read at once: that takes half the time."""
     if not rows:
         return []
     columns = list(zip(*rows, strict=True))[: len(_FROZEN)]
+    columns[_OWN] = json.loads(f"[{','.join(columns[_OWN])}]")
     return list(map(Claimed._make, zip(*columns, repeat(claimed_at), strict=False)))
 
 
