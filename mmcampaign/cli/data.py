@@ -94,12 +94,12 @@ def ingest(
 
 @contextmanager
 def _interruptible(done: "Sequence[FileResult]") -> Iterator[None]:
-    """Ctrl-C says how much is in the database by then: the files that are ``done``, each as a whole."""
+    """Ctrl-C says how far this ingest has come: the files that are ``done``, each as a whole."""
     try:
         yield
     except KeyboardInterrupt:
-        is_in = {0: "No file is", 1: "1 file is"}.get(len(done), f"{len(done):,} files are")
-        say(f"Interrupted. {is_in} in the database, and nothing is half-done. Go on with the same command.")
+        are_done = {0: "No file is done yet", 1: "1 file is done"}.get(len(done), f"{len(done):,} files are done")
+        say(f"Interrupted. {are_done}, and nothing is half-done. Go on with the same command.")
         raise typer.Exit(130) from None
 
 

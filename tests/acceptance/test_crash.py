@@ -273,7 +273,7 @@ def test_ctrl_c_in_an_ingest_says_what_is_in(tmp_path: Path) -> None:
     process.send_signal(SIGINT)
     _, err = process.communicate(timeout=LONGEST_SECONDS)
     assert process.returncode == 130
-    assert b"No file is in the database, and nothing is half-done. Go on with the same command." in err
+    assert b"No file is done yet, and nothing is half-done. Go on with the same command." in err
     assert not any((tmp_path / "scratch").iterdir())
     assert {file["status"] for file in cli.json("ingest", "downloads")["files"]} == {"loaded"}
 
