@@ -28,6 +28,7 @@ ROUNDS = 3  # of the small one; the large one is its own average
 BYTES_PER_FILE = 12_000  # of the disk: a block of 4 KB, its place in the folder, its part of the mbox, and the database
 
 _OTHER = {
+    "id": "id + :copy * :last",
     "message_id": "printf('%06x', :copy) || substr(message_id, 7)",
     "learner_id": "learner_id + :copy * 100000000",
     "email": ":copy || '.' || email",
@@ -104,12 +105,13 @@ class World:
             old.unlink()
         shutil.copyfile(self._approved, self._database)
         with closing(sqlite3.connect(self._database)) as connection:
-            names = [row[1] for row in connection.execute("PRAGMA table_info(messages)") if row[1] != "id"]
-            chosen = ", ".join(_OTHER.get(name, name) for name in names)
             last = connection.execute("SELECT max(id) FROM messages").fetchone()[0]
-            copy = f"INSERT INTO messages ({', '.join(names)}) SELECT {chosen} FROM messages WHERE id <= :last"
             for copied in range(1, number // SEED):
-                connection.execute(copy, {"copy": copied, "last": last})
+                for table in ("messages", "merge_values"):
+                    names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+                    chosen = ", ".join(_OTHER.get(name, name) for name in names)
+                    copy = f"INSERT INTO {table} ({', '.join(names)}) SELECT {chosen} FROM {table} WHERE id <= :last"
+                    connection.execute(copy, {"copy": copied, "last": last})
             counts = "UPDATE campaigns SET pending = :n, chosen = :n, considered = excluded + :n"
             connection.execute(counts, {"n": number})
             connection.commit()
