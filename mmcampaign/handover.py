@@ -40,7 +40,7 @@ from mmcampaign.watch import Turns, Watch
 COVERS = 0.75
 RECORD_SECONDS, TRY_AGAIN_SECONDS = 60.0, 0.5  # for the record of mail that has gone out, when the database is away
 MOST_SHAPES = 100  # kept ready at a time
-LOCK_SECONDS = 0.0002  # of Python's lock while another thread waits; the wire's had 0.005 before the ledger's turn
+LOCK_SECONDS = 0.0002  # for which a thread keeps Python's lock while another waits; without us 0.005 (decision 17)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +88,13 @@ class Hand:
         self._giving_up = False
 
     def __enter__(self) -> Self:
-        self._takes_turns = sys.getswitchinterval()
+        self._usual_lock_seconds = sys.getswitchinterval()
         sys.setswitchinterval(LOCK_SECONDS)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Nothing more is begun, what is on the wire is waited for, and everything is recorded."""
-        sys.setswitchinterval(self._takes_turns)
+        sys.setswitchinterval(self._usual_lock_seconds)
         self._giving_up = True
         while not self._is_quiet():
             pass

@@ -10,17 +10,14 @@ depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 CONTEXT = "fk_{}_context_digest"
-
-
-def _columns(*, nullable: bool) -> list[sa.Column]:
-    return [sa.Column(name, sa.Text, nullable=nullable) for name in ("context_digest", "personal", "unsubscribe_url")]
+NAMES = ("context_digest", "personal", "unsubscribe_url")
 
 
 def upgrade() -> None:
     op.create_table(
         "merge_values",
         sa.Column("id", NUMBER, autoincrement=False, nullable=False),
-        *_columns(nullable=False),
+        *(sa.Column(name, sa.Text, nullable=False) for name in NAMES),
         sa.ForeignKeyConstraint(
             ["context_digest"], ["merge_contexts.digest"], name=op.f(CONTEXT.format("merge_values"))
         ),
@@ -32,20 +29,20 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("messages") as table:
         table.drop_constraint(op.f(CONTEXT.format("messages")), type_="foreignkey")
-        for column in _columns(nullable=False):
-            table.drop_column(column.name)
+        for name in NAMES:
+            table.drop_column(name)
 
 
 def downgrade() -> None:
     with op.batch_alter_table("messages") as table:
-        for column in _columns(nullable=True):
-            table.add_column(column)
+        for name in NAMES:
+            table.add_column(sa.Column(name, sa.Text))
     op.execute(
         "UPDATE messages SET context_digest = own.context_digest, personal = own.personal, "
         "unsubscribe_url = own.unsubscribe_url FROM merge_values AS own WHERE own.id = messages.id"
     )
     with op.batch_alter_table("messages") as table:
-        for column in _columns(nullable=True):
-            table.alter_column(column.name, nullable=False)
+        for name in NAMES:
+            table.alter_column(name, nullable=False)
         table.create_foreign_key(op.f(CONTEXT.format("messages")), "merge_contexts", ["context_digest"], ["digest"])
     op.drop_table("merge_values")

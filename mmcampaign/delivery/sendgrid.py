@@ -89,22 +89,11 @@ class _Answer:
     provider_message_id: str = ""
     retry_after: float | None = None
 
-    def receipts(self, request: Request) -> dict[str, Receipt]:
-        """Those of everybody in the request, by message id."""
-        if self.meaning.outcome is not Outcome.ACCEPTED:
-            return {
-                person.message.message_id: self.receipt(person.message, digest=person.digest())
-                for person in request.people
-            }
-        taken, known_as = Outcome.ACCEPTED, self.provider_message_id
-        return {
-            person.message.message_id: Receipt(person.message.message_id, taken, known_as, digest=person.digest())
-            for person in request.people
-        }
-
     def receipt(self, message: Outgoing, *, digest: str = "", tried: bool = True) -> Receipt:
-        """The receipt of one who was not taken. ``tried`` is False for those whose request was not posted any more."""
+        """The receipt of one person. ``tried`` is False for those whose request was not posted any more."""
         outcome = self.meaning.outcome
+        if outcome is Outcome.ACCEPTED:
+            return Receipt(message.message_id, outcome, self.provider_message_id, digest=digest)
         said = ": ".join(filter(None, [str(self.code or ""), quote_reply(self.words, message)]))
         sentence = f"{self.meaning.sentence} ({said})." if said else f"{self.meaning.sentence}."
         return Receipt(
@@ -147,7 +136,10 @@ class SendgridBackend:
             if answer.meaning.split and len(request.people) > 1:
                 waiting.extendleft(reversed(request.halves()))
                 continue
-            receipts |= answer.receipts(request)
+            receipts |= {
+                person.message.message_id: answer.receipt(person.message, digest=person.digest())
+                for person in request.people
+            }
             if answer.meaning.outcome in {Outcome.NOT_TAKEN, Outcome.UNKNOWN}:
                 for left in waiting:
                     receipts |= {p.message.message_id: answer.receipt(p.message, tried=False) for p in left.people}

@@ -6,7 +6,7 @@ The JSON is joined from texts: each person's part is written once, and that is w
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import parseaddr
 from functools import lru_cache
@@ -121,17 +121,15 @@ def _of_one_shape(messages: Sequence[Outgoing], sender: Sender, batch_size: int)
     writer = Writer(shape, sender)
     people = writer.people(messages)
     room = MAX_REQUEST - len(quoted(shape.html)) - len(quoted(shape.text))
-    groups = _grouped([person for person in people if not person.filled], min(batch_size, MAX_PEOPLE), room)
+    groups = _grouped((person for person in people if not person.filled), min(batch_size, MAX_PEOPLE), room)
     together = [Request(people=tuple(group), text=shape.text, html=shape.html) for group in groups]
     return together + [
         Request(people=(person,), text=person.filled[0], html=person.filled[1]) for person in people if person.filled
     ]
 
 
-def _grouped(people: Sequence[Person], at_most: int, room: int) -> Sequence[Sequence[Person]]:
+def _grouped(people: Iterable[Person], at_most: int, room: int) -> list[list[Person]]:
     """Cut in order, wherever the next one would be too many, too large or the same address again."""
-    if people and _fit_together(people, at_most, room):
-        return [people]
     groups: list[list[Person]] = []
     size, addresses = 0, set[str]()
     for person in people:
@@ -143,13 +141,6 @@ def _grouped(people: Sequence[Person], at_most: int, room: int) -> Sequence[Sequ
         size += len(person.json) + 1
         addresses.add(address)
     return groups
-
-
-def _fit_together(people: Sequence[Person], at_most: int, room: int) -> bool:
-    """Whether one request can hold all: the usual case, told without looking at them one by one."""
-    if len(people) > at_most or sum([len(person.json) + 1 for person in people]) > room:
-        return False
-    return len({person.message.to_email.casefold() for person in people}) == len(people)
 
 
 @lru_cache(maxsize=16)

@@ -196,6 +196,7 @@ def upgrade(store: Store) -> str:
     config = Config()
     config.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    before = current_revision(store)
     with store.write() as connection:
         if store.dialect == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(7261001)"))
@@ -206,7 +207,7 @@ def upgrade(store: Store) -> str:
             from mmcampaign.store import queue  # noqa: PLC0415  PostgreSQL's alone
 
             queue.install(connection)
-    if store.dialect == "sqlite":
+    if store.dialect == "sqlite" and before != head_revision():
         _give_back_pages(store)
     return head_revision()
 
@@ -217,8 +218,7 @@ def _give_back_pages(store: Store) -> None:
     They do where there is no room for the copy that this makes.
     """
     with suppress(sqlite3.OperationalError), closing(store.engine.raw_connection()) as connection:
-        if connection.cursor().execute("PRAGMA freelist_count").fetchone()[0]:
-            connection.cursor().execute("VACUUM")
+        connection.cursor().execute("VACUUM")
 
 
 def require_current(store: Store) -> None:

@@ -122,7 +122,7 @@ def claim(
     """
     if hold(connection, campaign) is not CampaignState.SENDING:
         return []
-    query = (_by_shape if after is None else _of_any_shape)(connection.dialect.name)
+    query = _by_shape() if after is None else _of_any_shape()
     wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size, "after": after}
     while rows := connection.execute(query, wanted).all():
         dropped = [(row[_ID], row[_WHY]) for row in rows if row[_WHY]]
@@ -137,18 +137,18 @@ def claim(
 
 
 @cache
-def _by_shape(dialect: str) -> Select[Any]:
-    return _found(dialect, IS_PENDING, by=messages.c.shape_digest)
+def _by_shape() -> Select[Any]:
+    return _found(IS_PENDING, by=messages.c.shape_digest)
 
 
 @cache
-def _of_any_shape(dialect: str) -> Select[Any]:
+def _of_any_shape() -> Select[Any]:
     """By the index of campaign and learner: the one of those that are pending would have to sort them all."""
     unindexed = messages.c.status == PENDING
-    return _found(dialect, unindexed, messages.c.learner_id > bindparam("after"), by=messages.c.learner_id)
+    return _found(unindexed, messages.c.learner_id > bindparam("after"), by=messages.c.learner_id)
 
 
-def _found(dialect: str, *which: ColumnElement[bool], by: ColumnElement[Any]) -> Select[Any]:
+def _found(*which: ColumnElement[bool], by: ColumnElement[Any]) -> Select[Any]:
     due = or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_"))
     where = (messages.c.campaign_id == bindparam("campaign"), *which, due)
     tries = (messages.c.attempts + 1).label("attempts")
@@ -186,7 +186,7 @@ def _taking(dialect: str) -> Update:
 
 
 def claimed_from_row(row: Any) -> Claimed:
-    """A row of ``messages`` as what its bytes are made from."""
+    """A row of ``whole_messages`` as what its bytes are made from."""
     columns = {**row._mapping, "personal": json.loads(row.personal)}
     return Claimed._make(columns[name] for name in Claimed._fields)
 
@@ -238,12 +238,9 @@ def _alike(records: Sequence[Record], *, cancelled: bool) -> dict[_Kind, _Rows]:
     """The rows by their kind. What was put back belongs to nobody any more once its campaign is cancelled."""
     over = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
     alike: dict[_Kind, _Rows] = {}
-    kind, rows = None, _Rows()
     for number, claimed_at, settled, receipt, digest, tried in records:
-        if kind is None or kind[0] is not settled or kind[1] is not claimed_at or kind[2] is not tried:
-            becomes = over if cancelled and settled.status is MessageStatus.PENDING else settled
-            kind = _Kind(settled, claimed_at, tried)
-            rows = alike.setdefault(kind._replace(settled=becomes), {})
+        becomes = over if cancelled and settled.status is MessageStatus.PENDING else settled
+        rows = alike.setdefault(_Kind(becomes, claimed_at, tried), {})
         rows[number] = f"{digest:{_DIGEST}}{receipt.provider_message_id if receipt else ''}"
     return alike
 

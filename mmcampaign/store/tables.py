@@ -282,7 +282,8 @@ Index(
 Index("ix_messages_in_doubt", messages.c.campaign_id, sqlite_where=_IN_DOUBT, postgresql_where=_IN_DOUBT)
 
 # What a message is merged from, a row for each. It never changes, while a sender has the whole row in ``messages``
-# written anew twice; so it stands apart (decision 17).
+# written anew twice; so it stands apart (decision 17). It refers to that row without a foreign key, with which SQLite
+# could not build ``messages`` anew when a later revision changes it.
 merge_values = Table(
     "merge_values",
     metadata,

@@ -1,6 +1,7 @@
 """Opening the database: creation, revisions, transactions, and what people are told when it goes wrong."""
 
 import re
+import resource as resource_limits
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -175,6 +176,30 @@ def test_an_upgrade_sets_apart_what_messages_are_merged_from(store: Store) -> No
     if store.dialect == "sqlite":
         with store.read() as connection:
             assert connection.exec_driver_sql("PRAGMA freelist_count").scalar() == 0
+
+
+def test_an_upgrade_is_done_where_there_is_no_room_for_giving_back_pages(tmp_path: Path) -> None:
+    def free(store: Store) -> int:
+        with store.read() as connection:
+            return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
+
+    with closing(open_store(f"sqlite:///{tmp_path / 'mmcampaign.db'}")) as store:
+        with store.write() as connection:
+            campaign = add_campaign(connection)
+            for learner in range(200):
+                add_message(connection, campaign, learner)
+            connection.execute(merge_values.delete().where(merge_values.c.id > 1))
+        assert (before := free(store)) > 0
+        soft, hard = resource_limits.getrlimit(resource_limits.RLIMIT_FSIZE)
+        resource_limits.setrlimit(resource_limits.RLIMIT_FSIZE, (4096, hard))  # as a full disk: no file grows
+        try:
+            engine_module._give_back_pages(store)
+        finally:
+            resource_limits.setrlimit(resource_limits.RLIMIT_FSIZE, (soft, hard))
+        assert free(store) == before
+        assert engine_module.is_healthy(store) == ""
+        engine_module._give_back_pages(store)
+        assert free(store) == 0
 
 
 def test_newer_schema_is_refused(store: Store) -> None:
