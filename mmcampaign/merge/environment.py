@@ -1,6 +1,7 @@
 """The Jinja that emails are written in: strict and sandboxed, with errors that say what is meant."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
 from typing import Any
@@ -64,6 +65,22 @@ class _Undefined(jinja2.StrictUndefined):
         return super()._undefined_message
 
 
+_IN_MEMORY = re.compile(r"<.+ at 0x[0-9a-f]+>")  # how Python shows an object that has no words
+
+
+def _words(value: Any) -> Any:
+    """What is about to be printed. Raises where it is an object without words, such as a list that is still to be made
+    (``| map``, ``| reverse``) or a method without ``()``: everybody would read its address in memory."""
+    kind: Any = type(value)
+    wordless = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
+    unmade = isinstance(value, Iterator) or (callable(value) and not isinstance(value, jinja2.Undefined))
+    if wordless or unmade or (isinstance(value, list | tuple | dict) and _IN_MEMORY.search(str(value))):
+        raise jinja2.TemplateRuntimeError(
+            f"what is printed here has no words ({kind.__name__}); a list needs | join(', ') and a method needs ()"
+        )
+    return value
+
+
 class Environment(ImmutableSandboxedEnvironment):
     """Strict and sandboxed Jinja over the given sources."""
 
@@ -71,6 +88,7 @@ class Environment(ImmutableSandboxedEnvironment):
         super().__init__(
             loader=FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None),
             undefined=_Undefined,
+            finalize=_words,
             autoescape=lambda name: bool(name and name.endswith(".html")),
             cache_size=-1,
         )

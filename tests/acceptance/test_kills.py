@@ -88,9 +88,10 @@ def world(request: pytest.FixtureRequest, case: Case, tmp_path: Path) -> Iterato
 
 
 def command(folder: Path, url: str, case: Case) -> Cli:
-    """At full rate; where the senders outlive the kills, at one that lasts until the last kill."""
+    """At full rate; where the senders outlive the kills, at one that lasts until the last kill, and with a smaller hand
+    still: no rate holds ``file`` back."""
     return Cli(folder=folder).with_env(
-        **ENVIRONMENT,
+        **ENVIRONMENT | ({"MMCAMPAIGN_MAIL__CLAIM_BATCH": "20"} if case.server else {}),
         MMCAMPAIGN_DATABASE__URL=url,
         MMCAMPAIGN_DELIVERY__FILE__DIR=str(folder / "outbox"),  # one for all workers, who have a folder each
         MMCAMPAIGN_MAIL__RATE_PER_SECOND="250" if case.server else "100000",

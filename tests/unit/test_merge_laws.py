@@ -240,10 +240,19 @@ def templates(draw: Any) -> dict[str, str]:
     }
 
 
+def with_words(value: object) -> object:
+    """What is printed; an object that would say its address in memory is an error."""
+    if not isinstance(value, str) and re.search(r" at 0x[0-9a-f]+>", str(value)):
+        raise jinja2.TemplateRuntimeError("an object without words")
+    return value
+
+
 def plain(files: Mapping[str, str], personal: Mapping[str, str]) -> tuple[str, str, str] | None:
     """The email by Jinja and inlining alone; none where that fails."""
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, autoescape=lambda name: name is not None and name.endswith("html")
+        undefined=jinja2.StrictUndefined,
+        autoescape=lambda name: name is not None and name.endswith("html"),
+        finalize=with_words,
     )
     environment.filters["long_date"] = long_date
     environment.loader = jinja2.DictLoader({name.replace("_", "."): text for name, text in files.items()})
@@ -277,7 +286,7 @@ def require_law(folder: Path, files: Mapping[str, str], learners: list[list[str]
 
 
 def _anywhere(text: str) -> str:
-    """An iterator that a template prints (``| reverse``) says where in memory it stands."""
+    """An iterator that a template joins to a text (``~``) says where in memory it stands."""
     return re.sub(r" at 0x[0-9a-f]+", " at 0x0", text)
 
 

@@ -261,6 +261,19 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
             3,
             id="imported style sheet",
         ),
+        *(
+            pytest.param({"body_txt": f"\n{{{{ {what} }}}}"}, "has no words", "body.txt", 2, id=f"printing {what}")
+            for what in (
+                "program.courses | map(attribute='title')",
+                "program.courses | reverse",
+                "[program.courses | reverse]",
+                "program.courses.index",
+                "learner.name.upper",
+                "learner.name | list | reverse",
+                "cycler('a', 'b')",
+                "range",
+            )
+        ),
         pytest.param({"body_html": ""}, "cannot be inlined", "body.html", 0, id="empty page"),
     ],
 )
