@@ -18,6 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -213,11 +215,8 @@ class Hand:
         """The claimed messages as they are handed over."""
         outgoing: list[Outgoing] = []
         failed: dict[str, Receipt] = {}
-        for message in claimed:
-            try:
-                outgoing.append(makers[message.shape_digest].outgoing(message))
-            except ValueError as error:
-                failed[message.message_id] = _receipt(message.message_id, Outcome.FAILED, str(error))
+        for digest, messages in groupby(claimed, key=attrgetter("shape_digest")):
+            outgoing += _made(makers[digest], list(messages), failed)
         may_go = partial(self.may_go, covered_until)
         batch = Batch(sender=self._sender, messages=tuple(outgoing), may_go=may_go)
         digests = {each.message_id: hashlib.sha256(each.eml).hexdigest() for each in outgoing if each.eml}
@@ -258,16 +257,34 @@ class Hand:
         digests: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Record]:
         now = self._app.clock()
-        records = []
-        for message in claimed:
-            receipt = receipts[message.message_id]
-            settled, tried = TAKEN, True
-            if receipt.outcome is not Outcome.ACCEPTED:
-                settled = settle(receipt, attempts=message.attempts, now=now)
-                tried = costs_an_attempt(receipt)
-            digest = receipt.digest or digests.get(message.message_id, "")
-            records.append(Record(message.id, message.claimed_at, settled, receipt, digest, tried))
-        return records
+        answers = [receipts[each.message_id] for each in claimed]
+        taken = [answer.outcome is Outcome.ACCEPTED for answer in answers]
+        settled = [
+            TAKEN if accepted else settle(answer, attempts=each.attempts, now=now)
+            for each, answer, accepted in zip(claimed, answers, taken, strict=True)
+        ]
+        return list(
+            map(
+                Record,
+                [each.id for each in claimed],
+                [each.claimed_at for each in claimed],
+                settled,
+                answers,
+                [answer.digest or digests.get(answer.message_id, "") for answer in answers],
+                [accepted or costs_an_attempt(answer) for accepted, answer in zip(taken, answers, strict=True)],
+            )
+        )
+
+
+def _made(maker: Maker, messages: Sequence[Claimed], failed: dict[str, Receipt]) -> list[Outgoing]:
+    """The messages without those that cannot be written."""
+    try:
+        return maker.outgoing(messages)
+    except ValueError as error:
+        if len(messages) > 1:
+            return [outgoing for message in messages for outgoing in _made(maker, [message], failed)]
+        failed[messages[0].message_id] = _receipt(messages[0].message_id, Outcome.FAILED, str(error))
+        return []
 
 
 def _not_begun(message: Claimed) -> Receipt:

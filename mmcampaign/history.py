@@ -66,7 +66,7 @@ def show(app: App, key: str) -> ShownMessage:
     claimed = stored.claimed._replace(claimed_at=dated)
     campaign = stored.row["campaign_id"]
     try:
-        outgoing = Maker(stored.shape, sender, campaign, whole=True).outgoing(claimed)
+        (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([claimed])
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
     logged = stored.row["digest"]
@@ -91,7 +91,8 @@ def show(app: App, key: str) -> ShownMessage:
 def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:
     """What may have been logged for a message: the digest of what its provider was told, or of the whole message."""
     if stored.row["provider"] in WRITES_THE_MAIL:
-        yield Writer(stored.shape, sender).people([outgoing])[0].digest()
+        (request,) = Writer(stored.shape, sender).requests([outgoing], 1)
+        yield from request.digests()
     yield hashlib.sha256(outgoing.eml).hexdigest()
 
 

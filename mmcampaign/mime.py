@@ -7,10 +7,11 @@ in. The result is what `contract.md` 6 promises: ASCII, CRLF, body lines up to 7
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from itertools import chain
 
 from mmcampaign.model import Sender, Shape
 from mmcampaign.shapes import Filler, Segments, one_line, split
@@ -37,7 +38,7 @@ _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^
 _ADDRESS = re.compile(r"[!#-'*+\--9=?A-Z^-~]+@[!#-'*+\--9=?A-Z^-~]+")  # printable ASCII without specials
 _URL = re.compile(r"https?://[!-;=?-~]{1,900}")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
-_WRITABLE = re.compile("\n".join(each.pattern for each in (_ID, _URL, _ADDRESS)))
+_WRITABLE = re.compile(f"(?:{_ID.pattern}\n{_URL.pattern}\n{_ADDRESS.pattern}\n)*+")
 
 
 class Composer:
@@ -90,9 +91,13 @@ def own_headers(message_id: str, unsubscribe_url: str, domain: str) -> dict[str,
     }
 
 
-def require_writable(message_id: str, address: str, unsubscribe_url: str) -> None:
-    """Raise ``ValueError`` as ``Composer.compose`` does, for a message that the provider writes."""
-    if not _WRITABLE.fullmatch(f"{message_id}\n{unsubscribe_url}\n{address}"):
+def require_writable(message_ids: Sequence[str], addresses: Sequence[str], unsubscribe_urls: Sequence[str]) -> None:
+    """Raise ``ValueError`` as ``Composer.compose`` does, for messages that the provider writes: of any of them."""
+    each = list(zip(message_ids, unsubscribe_urls, addresses, strict=True))
+    lines = "\n".join([*chain.from_iterable(each), ""])
+    if lines.count("\n") == 3 * len(each) and _WRITABLE.fullmatch(lines):
+        return
+    for message_id, unsubscribe_url, address in each:
         _checked(_ID, message_id, "message id")
         _checked(_URL, unsubscribe_url, "unsubscribe address")
         _checked(_ADDRESS, address, "address")

@@ -1,4 +1,7 @@
-"""A claimed message as a backend gets it: made from what was frozen, the same from the same claim each time."""
+"""Claimed messages as a backend gets them: made from what was frozen, the same from the same claim each time."""
+
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 from mmcampaign.context import own_name
 from mmcampaign.mime import Composer, ascii_address, require_writable
@@ -14,31 +17,35 @@ class Maker:
         self._shape, self._campaign = shape, campaign
         self._composer = Composer(shape, sender) if whole else None
         self._domain = sender.email.rpartition("@")[2]
-        names = {field: own_name(field) for field in Filler(shape).fields}
-        self._own = {field: name for field, name in names.items() if name is not None}
-        self._links = [field for field, name in names.items() if name is None]
+        self._names = {field: own_name(field) for field in Filler(shape).fields}
 
-    def outgoing(self, message: Claimed) -> Outgoing:
-        """The message. Raises ``ValueError`` when an address, link or id could not stand in a mail header."""
-        personal, link = message.personal, message.unsubscribe_url
-        values = {field: personal[name] for field, name in self._own.items()}
-        for field in self._links:
-            values[field] = link
-        name, to_email = personal["name"], ascii_address(message.email)
-        eml = b""
+    def outgoing(self, messages: Sequence[Claimed]) -> list[Outgoing]:
+        """The messages. Raises ``ValueError`` when an address, link or id of any could not stand in a mail header."""
+        _, ids, _, emails, links, _, subjects, _, personal, _ = zip(*messages, strict=True)
+        values = self._values(personal, links)
+        names = [own["name"] for own in personal]
+        addresses = emails if "".join(emails).isascii() else [ascii_address(email) for email in emails]
         if self._composer is None:
-            require_writable(message.message_id, to_email, link)
+            require_writable(ids, addresses, links)
+            eml: Sequence[bytes] = [b""] * len(messages)
         else:
-            eml = self._composer.compose(
-                message_id=message.message_id,
-                to_name=name,
-                to_email=message.email,
-                subject=message.subject,
-                values=values,
-                unsubscribe_url=link,
-                dated_at=message.claimed_at,
-                domain=self._domain,
-            )
-        return Outgoing(
-            message.message_id, self._campaign, name, to_email, message.subject, link, values, self._shape, eml
+            eml = [self._composed(self._composer, *each) for each in zip(messages, names, values, strict=True)]
+        shared = repeat(self._campaign), repeat(self._shape)
+        return list(map(Outgoing, ids, shared[0], names, addresses, subjects, links, values, shared[1], eml))
+
+    def _values(self, personal: Sequence[Mapping[str, str]], links: Sequence[str]) -> list[dict[str, str]]:
+        """For each message what the tokens of the shape stand for, by field."""
+        columns = [links if name is None else [own[name] for own in personal] for name in self._names.values()]
+        return [dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in links]
+
+    def _composed(self, composer: Composer, message: Claimed, name: str, values: Mapping[str, str]) -> bytes:
+        return composer.compose(
+            message_id=message.message_id,
+            to_name=name,
+            to_email=message.email,
+            subject=message.subject,
+            values=values,
+            unsubscribe_url=message.unsubscribe_url,
+            dated_at=message.claimed_at,
+            domain=self._domain,
         )

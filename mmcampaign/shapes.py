@@ -131,7 +131,9 @@ def escape(value: str) -> str:
 
 def escape_all(values: Sequence[str]) -> Sequence[str]:
     """``escape`` of each; all are one line."""
-    return escape("\n".join(values)).split("\n") if values else values
+    joined = "\n".join(values)
+    escaped = escape(joined)
+    return values if escaped is joined else escaped.split("\n")
 
 
 class Segments:

@@ -9,9 +9,10 @@ import json
 import logging
 import urllib.request
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, repeat
 from typing import Any
 from urllib.error import URLError
 
@@ -89,21 +90,27 @@ class _Answer:
     provider_message_id: str = ""
     retry_after: float | None = None
 
-    def receipt(self, message: Outgoing, *, digest: str = "", tried: bool = True) -> Receipt:
-        """The receipt of one person. ``tried`` is False for those whose request was not posted any more."""
-        outcome = self.meaning.outcome
-        if outcome is Outcome.ACCEPTED:
-            return Receipt(message.message_id, outcome, self.provider_message_id, digest=digest)
+    def receipts(self, request: Request, *, tried: bool = True) -> Iterator[Receipt]:
+        """One for each message. ``tried`` is False for a request that was not posted any more."""
+        if not tried:
+            return (self._refused(message, tried=False) for message in request.messages)
+        if self.meaning.outcome is Outcome.ACCEPTED:
+            ids = [message.message_id for message in request.messages]
+            same = (Outcome.ACCEPTED, self.provider_message_id, "", False, False, None)
+            return map(Receipt, ids, *map(repeat, same), request.digests())
+        refused = map(self._refused, request.messages)
+        return (receipt._replace(digest=digest) for receipt, digest in zip(refused, request.digests(), strict=True))
+
+    def _refused(self, message: Outgoing, *, tried: bool = True) -> Receipt:
         said = ": ".join(filter(None, [str(self.code or ""), quote_reply(self.words, message)]))
         sentence = f"{self.meaning.sentence} ({said})." if said else f"{self.meaning.sentence}."
         return Receipt(
             message_id=message.message_id,
-            outcome=outcome if tried else Outcome.NOT_TAKEN,
+            outcome=self.meaning.outcome if tried else Outcome.NOT_TAKEN,
             error=sentence if tried else f"Not handed over, because of the messages before it. {sentence}",
             halt=self.meaning.halt,
             slower=self.meaning.slower,
             retry_after=self.retry_after,
-            digest=digest,
         )
 
 
@@ -128,7 +135,7 @@ class SendgridBackend:
 
     def deliver(self, batch: Batch) -> list[Receipt]:
         """Post as many requests as the batch needs. After an answer that bodes ill, the rest is left alone."""
-        receipts: dict[str, Receipt] = {}
+        receipts: list[Receipt] = []
         waiting = deque(requests_for(batch, self.batch_size))
         while waiting:
             request = waiting.popleft()
@@ -136,15 +143,12 @@ class SendgridBackend:
             if answer.meaning.split and len(request.people) > 1:
                 waiting.extendleft(reversed(request.halves()))
                 continue
-            receipts |= {
-                person.message.message_id: answer.receipt(person.message, digest=person.digest())
-                for person in request.people
-            }
+            receipts += answer.receipts(request)
             if answer.meaning.outcome in {Outcome.NOT_TAKEN, Outcome.UNKNOWN}:
-                for left in waiting:
-                    receipts |= {p.message.message_id: answer.receipt(p.message, tried=False) for p in left.people}
+                receipts += chain.from_iterable(answer.receipts(left, tried=False) for left in waiting)
                 break
-        return [receipts[message.message_id] for message in batch.messages]
+        by_message = {receipt.message_id: receipt for receipt in receipts}
+        return [by_message[message.message_id] for message in batch.messages]
 
     def proof(self, message_id: str) -> Outcome | None:
         """SendGrid cannot be asked for a message by our id; its events will tell."""

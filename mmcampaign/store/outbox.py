@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, partial
-from itertools import repeat
+from itertools import groupby, repeat
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -232,16 +233,19 @@ class _Kind(NamedTuple):
 
 _Rows = dict[int, str]  # by row id: the digest of what was handed over, filled up to its width, and the provider's id
 _DIGEST = 64  # hexadecimal digits
+_NO_DIGEST = _DIGEST * " "
+_KIND = attrgetter(*_Kind._fields)
 
 
 def _alike(records: Sequence[Record], *, cancelled: bool) -> dict[_Kind, _Rows]:
     """The rows by their kind. What was put back belongs to nobody any more once its campaign is cancelled."""
     over = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
     alike: dict[_Kind, _Rows] = {}
-    for number, claimed_at, settled, receipt, digest, tried in records:
-        becomes = over if cancelled and settled.status is MessageStatus.PENDING else settled
-        rows = alike.setdefault(_Kind(becomes, claimed_at, tried), {})
-        rows[number] = f"{digest:{_DIGEST}}{receipt.provider_message_id if receipt else ''}"
+    for kind, run in groupby(records, key=_KIND):
+        settled = over if cancelled and kind[0].status is MessageStatus.PENDING else kind[0]
+        rows = alike.setdefault(_Kind(settled, *kind[1:]), {})
+        for number, _, _, receipt, digest, _ in run:
+            rows[number] = (digest or _NO_DIGEST) + (receipt.provider_message_id if receipt else "")
     return alike
 
 
