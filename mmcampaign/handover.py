@@ -1,8 +1,9 @@
 """One sender's hands: claim messages (commit), hand them over, record what came of it (commit).
 
 The wire has a thread of its own, so the ledger is kept while a batch is under way: one transaction records the batch
-before and claims the next, which is then written. Whatever is raised meanwhile, what the backend cannot prove is
-recorded as unknown, and what was not begun goes back.
+before and claims the next, which is then written. What is to be recorded is made ready by the wire's thread, which has
+the time. Whatever is raised meanwhile, what the backend cannot prove is recorded as unknown, and what was not begun
+goes back.
 
 Nothing is begun that the claim does not cover any more: a process that was stopped for longer than its lease finds its
 messages given up.
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from types import MappingProxyType, TracebackType
@@ -35,7 +36,7 @@ from mmcampaign.outgoing import Maker
 from mmcampaign.pace import steady
 from mmcampaign.store import campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
-from mmcampaign.store.outbox import Claimed, Record
+from mmcampaign.store.outbox import Claimed, Record, Settlement
 from mmcampaign.watch import Turns, Watch
 
 # Of the lease; the rest is for the answer to the last message begun.
@@ -60,15 +61,20 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What came of a batch. ``stopped``: it was told to leave the rest alone."""
+    """What came of a batch. ``settlements`` are the records as they are written down.
+
+    ``raised``: by the backend. ``stopped``: it was told to leave the rest alone.
+    """
 
     records: Sequence[Record] = ()
+    settlements: Sequence[Settlement] = ()
+    raised: BaseException | None = None
     stopped: bool = False
 
-    @cached_property
+    @property
     def all_accepted(self) -> bool:
         """The usual case, in which there is nothing to look into."""
-        return bool(self.records) and all(record.settled is TAKEN for record in self.records)
+        return bool(self.records) and all(each.settled is TAKEN for each in self.settlements)
 
 
 class Hand:
@@ -83,9 +89,9 @@ class Hand:
         self._sender = sender_of(campaign.settings)
         self._makers: dict[str, Maker] = {}  # of the latest shapes; emails of one person have one each
         self._wire = ThreadPoolExecutor(1, thread_name_prefix="wire")
-        self._under_way: tuple[Taken, Future[list[Receipt]]] | None = None
+        self._under_way: tuple[Taken, Future[Answers]] | None = None
         self._claimed: Sequence[Claimed] = ()  # and not begun
-        self._answered: list[Record] = []  # and not recorded
+        self._answered: list[Settlement] = []  # and not recorded
         self._after = 0  # the learner of the last message that was claimed
         self._giving_up = False
 
@@ -151,24 +157,23 @@ class Hand:
 
     def begin(self, taken: Taken) -> None:
         """Hand over what was claimed last; nothing may be under way."""
-        answer = Future[list[Receipt]]()
+        answer = Future[Answers]()
         self._under_way = taken, answer
         self._claimed = ()
-        self._wire.submit(self._hand_over, taken.batch, answer)
+        self._wire.submit(self._hand_over, taken, answer)
 
     def put_back(self) -> None:
         """What was claimed and not begun becomes pending again and loses no try, once that is recorded."""
-        self._answered += self._records(self._claimed, {each.message_id: _not_begun(each) for each in self._claimed})
+        self._answered += outbox.settlements(self._records(self._claimed, _not_begun(self._claimed)))
         self._after = min([self._after, *(each.learner_id - 1 for each in self._claimed)])
         self._claimed = ()
 
     def answers(self) -> Answers:
         """Wait for what is on the wire. What came of it is recorded with the next exchange."""
-        taken = self._under_way[0] if self._under_way else None
-        records, error = self._collect()
-        if error:
-            raise error
-        return Answers(records=records, stopped=taken is not None and not taken.batch.may_go())
+        answers = self._collect()
+        if answers.raised:
+            raise answers.raised
+        return answers
 
     # --- the ledger ---
 
@@ -222,29 +227,41 @@ class Hand:
         digests = {each.message_id: hashlib.sha256(each.eml).hexdigest() for each in outgoing if each.eml}
         return Taken(claimed=claimed, batch=batch, failed=failed, digests=digests)
 
-    def _hand_over(self, batch: Batch, answer: Future[list[Receipt]]) -> None:
+    def _hand_over(self, taken: Taken, answer: Future[Answers]) -> None:
+        """By the wire's thread: hand a batch over, and make ready what is to be recorded."""
+        batch, receipts = taken.batch, dict[str, Receipt]()
+        raised: BaseException | None = None
         try:
-            going = batch.messages and batch.may_go()
-            stopped = (_receipt(each.message_id, Outcome.NOT_TAKEN, "", halt=True) for each in batch.messages)
-            answer.set_result(self._backend.deliver(batch) if going else list(stopped))
+            if batch.messages and batch.may_go():
+                receipts = {receipt.message_id: receipt for receipt in self._backend.deliver(batch)}
+            else:
+                receipts = _not_begun(batch.messages)
         except BaseException as error:  # noqa: BLE001  raised again where the answer is waited for
+            raised = error
+        try:
+            answer.set_result(self._answers(taken, receipts, raised))
+        except BaseException as error:  # noqa: BLE001  as above
             answer.set_exception(error)
 
-    def _collect(self) -> tuple[list[Record], BaseException | None]:
-        """What came of the batch on the wire, and what the backend has raised instead of an answer."""
+    def _collect(self) -> Answers:
+        """What came of the batch on the wire, once it is known. It is recorded with the next exchange."""
         if not self._under_way:
-            return [], None
+            return Answers()
         taken, future = self._under_way
         wait([future])
         error = future.exception()
-        receipts = {answer.message_id: answer for answer in (() if error else future.result())}
+        answers = self._answers(taken, {}, error) if error else future.result()
+        self._answered += answers.settlements
+        self._under_way = None
+        return answers
+
+    def _answers(self, taken: Taken, receipts: dict[str, Receipt], raised: BaseException | None) -> Answers:
         receipts |= taken.failed
         without = [each.message_id for each in taken.claimed if each.message_id not in receipts]
-        receipts |= {message_id: self._without_answer(message_id, raised=bool(error)) for message_id in without}
+        receipts |= {message_id: self._without_answer(message_id, raised=bool(raised)) for message_id in without}
         records = self._records(taken.claimed, receipts, taken.digests)
-        self._answered += records
-        self._under_way = None
-        return records, error
+        settlements = outbox.settlements(records)
+        return Answers(records=records, settlements=settlements, raised=raised, stopped=not taken.batch.may_go())
 
     def _without_answer(self, message_id: str, *, raised: bool) -> Receipt:
         outcome = (self._backend.proof(message_id) if raised else None) or Outcome.UNKNOWN
@@ -287,8 +304,8 @@ def _made(maker: Maker, messages: Sequence[Claimed], failed: dict[str, Receipt])
         return []
 
 
-def _not_begun(message: Claimed) -> Receipt:
-    return _receipt(message.message_id, Outcome.NOT_TAKEN, "", halt=True)
+def _not_begun(messages: Sequence[Claimed] | Sequence[Outgoing]) -> dict[str, Receipt]:
+    return {each.message_id: _receipt(each.message_id, Outcome.NOT_TAKEN, "", halt=True) for each in messages}
 
 
 def _receipt(message_id: str, outcome: Outcome, error: str, *, halt: bool = False) -> Receipt:

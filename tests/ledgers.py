@@ -92,7 +92,7 @@ def record(
 ) -> int:
     records = [record_of(message, outcome) for message in claimed]
     with store.write() as connection:
-        return outbox.record(connection, campaign, records, by=by, now=NOW)
+        return outbox.record(connection, campaign, outbox.settlements(records), by=by, now=NOW)
 
 
 def record_of(message: Claimed, outcome: Outcome, now: datetime = NOW) -> Record:

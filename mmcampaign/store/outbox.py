@@ -51,6 +51,7 @@ __all__ = [
     "Claimed",
     "Claimer",
     "Record",
+    "Settlement",
     "cancel_pending",
     "claim",
     "claimed_from_row",
@@ -62,6 +63,7 @@ __all__ = [
     "next_try",
     "orphans",
     "record",
+    "settlements",
     "unknown_ids",
 ]
 
@@ -201,28 +203,6 @@ def _claimed(rows: Sequence[Sequence[Any]], claimed_at: datetime) -> list[Claime
     return list(map(Claimed._make, zip(*columns, repeat(claimed_at), strict=False)))
 
 
-def record(connection: Connection, campaign: int, records: Sequence[Record], *, by: str, now: datetime) -> int:
-    """Write what came of claimed messages; returns how many rows there were to write it to.
-
-    A row is ours by process and time of claim. One that was given up as ``unknown`` meanwhile is settled all the same:
-    this is the word it waits for. One that a person has settled stays as it is.
-    """
-    if not records:
-        return 0
-    alike = _alike(records, cancelled=hold(connection, campaign) is CampaignState.CANCELLED)
-    keeper = partial(_keep, connection, by=by, now=now)
-    changed = sum(keeper(SENDING, kind, rows) for kind, rows in alike.items())
-    if changed != len(records):
-        changed += sum(keeper(UNKNOWN, kind, rows) for kind, rows in alike.items() if kind.settled.status != UNKNOWN)
-        recount(connection, campaign)
-        return changed
-    moved = Counter({SENDING: -len(records)})
-    for kind, rows in alike.items():
-        moved[kind.settled.status.value] += len(rows)
-    count(connection, campaign, moved)
-    return changed
-
-
 class _Kind(NamedTuple):
     """What many records have in common: nearly always all of a batch."""
 
@@ -231,37 +211,71 @@ class _Kind(NamedTuple):
     tried: bool
 
 
-_Rows = dict[int, str]  # by row id: the digest of what was handed over, filled up to its width, and the provider's id
+class Settlement(NamedTuple):
+    """Records of one kind as they are written down: ``values`` has what is each one's own, by row id."""
+
+    settled: Settled
+    claimed_at: datetime
+    tried: bool
+    number: int
+    values: str
+
+
 _DIGEST = 64  # hexadecimal digits
 _NO_DIGEST = _DIGEST * " "
 _KIND = attrgetter(*_Kind._fields)
 
 
-def _alike(records: Sequence[Record], *, cancelled: bool) -> dict[_Kind, _Rows]:
-    """The rows by their kind. What was put back belongs to nobody any more once its campaign is cancelled."""
-    over = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
-    alike: dict[_Kind, _Rows] = {}
+def settlements(records: Sequence[Record]) -> list[Settlement]:
+    """The records by their kind. A row's own value is the digest, filled up to its width, and the provider's id."""
+    alike: dict[_Kind, dict[int, str]] = {}
     for kind, run in groupby(records, key=_KIND):
-        settled = over if cancelled and kind[0].status is MessageStatus.PENDING else kind[0]
-        rows = alike.setdefault(_Kind(settled, *kind[1:]), {})
+        rows = alike.setdefault(_Kind(*kind), {})
         for number, _, _, receipt, digest, _ in run:
             rows[number] = (digest or _NO_DIGEST) + (receipt.provider_message_id if receipt else "")
-    return alike
+    return [Settlement(*kind, number=len(rows), values=values_for(rows)) for kind, rows in alike.items()]
 
 
-def _keep(connection: Connection, origin: str, kind: _Kind, rows: _Rows, *, by: str, now: datetime) -> int:
+def record(connection: Connection, campaign: int, settled: Sequence[Settlement], *, by: str, now: datetime) -> int:
+    """Write what came of claimed messages; returns how many rows there were to write it to.
+
+    A row is ours by process and time of claim. One that was given up as ``unknown`` meanwhile is settled all the same:
+    this is the word it waits for. One that a person has settled stays as it is. What was put back belongs to nobody any
+    more once its campaign is cancelled.
+    """
+    if not settled:
+        return 0
+    if hold(connection, campaign) is CampaignState.CANCELLED:
+        settled = [each._replace(settled=_OVER) if each.settled.status == PENDING else each for each in settled]
+    keeper = partial(_keep, connection, by=by, now=now)
+    changed = sum(keeper(SENDING, each) for each in settled)
+    if changed != sum(each.number for each in settled):
+        changed += sum(keeper(UNKNOWN, each) for each in settled if each.settled.status != UNKNOWN)
+        recount(connection, campaign)
+        return changed
+    moved = Counter({SENDING: -changed})
+    for each in settled:
+        moved[each.settled.status.value] += each.number
+    count(connection, campaign, moved)
+    return changed
+
+
+_OVER = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
+
+
+def _keep(connection: Connection, origin: str, settlement: Settlement, *, by: str, now: datetime) -> int:
     """One statement for all rows of a kind: it leaves the wire's thread alone, as a statement for each would not."""
-    status, error, not_before = kind.settled
+    status, error, not_before = settlement.settled
     values = {
         "origin": origin,
         "by": by,
-        "claim": kind.claimed_at,
-        "rows": values_for(rows),
+        "claim": settlement.claimed_at,
+        "rows": settlement.values,
         "status_": status.value,
         "error_": error or None,
         "not_before_": not_before,
         "sent_at_": now if status is MessageStatus.ACCEPTED else None,
-        "untried": 0 if kind.tried else 1,
+        "untried": 0 if settlement.tried else 1,
     }
     return int(connection.execute(_keeping(connection.dialect.name), values).rowcount)
 

@@ -53,7 +53,7 @@ class Walk:
         records = [record_of(message, outcomes[n % len(outcomes)], self.now) for n, message in enumerate(claimed)]
         with self.store.write() as connection:
             ours = self._waiting_for_word(connection, worker)
-            outbox.record(connection, self.campaign, records, by=worker, now=self.now)
+            outbox.record(connection, self.campaign, outbox.settlements(records), by=worker, now=self.now)
         if self.state is not CampaignState.CANCELLED:
             proven = {r.id for r in records if (r.id, r.claimed_at) in ours and r.settled.status is M.PENDING}
             self.may_go |= proven
