@@ -1,6 +1,7 @@
 """Use case: what was sent, to whom, when, and exactly how it read."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,7 +78,7 @@ def show(app: App, key: str) -> ShownMessage:
             todo="mmcampaign audit --verify",
         )
     filler = Filler(stored.shape)
-    values = token_values(claimed.personal, claimed.unsubscribe_url)
+    values = token_values(json.loads(claimed.personal), claimed.unsubscribe_url)
     return ShownMessage(
         facts=_facts(stored.row),
         subject=outgoing.subject,

@@ -1,6 +1,7 @@
 """Claimed messages as a backend gets them: made from what was frozen, the same from the same claim each time."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 
 from mmcampaign.context import own_name
@@ -21,17 +22,21 @@ class Maker:
 
     def outgoing(self, messages: Sequence[Claimed]) -> list[Outgoing]:
         """The messages. Raises ``ValueError`` when an address, link or id of any could not stand in a mail header."""
-        _, ids, _, emails, links, _, subjects, _, personal, _ = zip(*messages, strict=True)
-        values = self._values(personal, links)
-        names = [own["name"] for own in personal]
+        _, ids, _, emails, links, _, subjects, _, personal, told, _ = zip(*messages, strict=True)
         addresses = emails if "".join(emails).isascii() else [ascii_address(email) for email in emails]
-        if self._composer is None:
-            require_writable(ids, addresses, links)
-            eml: Sequence[bytes] = [b""] * len(messages)
-        else:
+        names: Iterable[str] = repeat("")
+        values: Iterable[Mapping[str, str]] = repeat({})
+        eml: Iterable[bytes] = repeat(b"")
+        if self._composer or not all(told):
+            own = json.loads(f"[{','.join(personal)}]")  # of all at once: that takes half the time
+            names = [each["name"] for each in own]
+            values = self._values(own, links)
+        if self._composer:
             eml = [self._composed(self._composer, *each) for each in zip(messages, names, values, strict=True)]
-        shared = repeat(self._campaign), repeat(self._shape)
-        return list(map(Outgoing, ids, shared[0], names, addresses, subjects, links, values, shared[1], eml))
+        else:
+            require_writable(ids, addresses, links)
+        campaign, shape = repeat(self._campaign), repeat(self._shape)
+        return list(map(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told))
 
     def _values(self, personal: Sequence[Mapping[str, str]], links: Sequence[str]) -> list[dict[str, str]]:
         """For each message what the tokens of the shape stand for, by field."""

@@ -11,7 +11,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, repeat
 from typing import Any
 from urllib.error import URLError
@@ -93,16 +93,17 @@ class _Answer:
     def receipts(self, request: Request, *, tried: bool = True) -> Iterator[Receipt]:
         """One for each message. ``tried`` is False for a request that was not posted any more."""
         if not tried:
-            return (self._refused(message, tried=False) for message in request.messages)
+            return map(partial(self._refused, tried=False), request.messages, request.people)
         if self.meaning.outcome is Outcome.ACCEPTED:
             ids = [message.message_id for message in request.messages]
             same = (Outcome.ACCEPTED, self.provider_message_id, "", False, False, None)
             return map(Receipt, ids, *map(repeat, same), request.digests())
-        refused = map(self._refused, request.messages)
+        refused = map(self._refused, request.messages, request.people)
         return (receipt._replace(digest=digest) for receipt, digest in zip(refused, request.digests(), strict=True))
 
-    def _refused(self, message: Outgoing, *, tried: bool = True) -> Receipt:
-        said = ": ".join(filter(None, [str(self.code or ""), quote_reply(self.words, message)]))
+    def _refused(self, message: Outgoing, person: str, *, tried: bool = True) -> Receipt:
+        addressed = message._replace(to_name=json.loads(person)["to"][0].get("name", ""))
+        said = ": ".join(filter(None, [str(self.code or ""), quote_reply(self.words, addressed)]))
         sentence = f"{self.meaning.sentence} ({said})." if said else f"{self.meaning.sentence}."
         return Receipt(
             message_id=message.message_id,

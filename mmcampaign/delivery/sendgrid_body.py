@@ -4,13 +4,13 @@ The JSON is joined from texts: each person's part is written once, and that is w
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parseaddr
 from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any, TypeVar
+from typing import Any
 
 from mmcampaign.mime import SHARED_HEADERS, own_headers
 from mmcampaign.model import Batch, Outgoing, Sender, Shape
@@ -69,25 +69,34 @@ class Writer:
         self._words = ",".join([f"{quoted(token)}:%s" for token in self._filler.tokens])
         self._told_apart = f"{about}}}"
         self._told = f'{about},"substitutions":{{{self._words}}}}}' if self._words else self._told_apart
-        self._room = MAX_REQUEST - len(quoted(shape.html)) - len(quoted(shape.text))
+        self._shared = len(quoted(shape.html)) + len(quoted(shape.text))
 
     def requests(self, messages: Sequence[Outgoing], at_most: int) -> list[Request]:
         """All of them once, in requests of ``at_most`` people; they could stand in a mail (``require_writable``).
 
         Who has more words than the substitutions may hold goes alone and is told the whole text instead.
         """
-        rows = self._rows(messages)
-        people = [self._told % row for row in rows]
-        wordy = [place for place, person in enumerate(people) if len(person) > MAX_SUBSTITUTIONS]
-        wordy = [place for place in wordy if self._is_too_much(rows[place][_OWN:])]
-        alone = [self._filled(messages[place], self._told_apart % rows[place][:_OWN]) for place in wordy]
+        people = [message.told or "" for message in messages]
+        if not all(people):
+            people = self.people(messages)
+        alone = [self._filled(message) for message, person in zip(messages, people, strict=True) if not person]
         if alone:
-            messages = _without(messages, wordy)
-            people = _without(people, wordy)
+            messages = [message for message, person in zip(messages, people, strict=True) if person]
+            people = list(filter(None, people))
+        room = MAX_REQUEST - self._shared
         return [
             Request(messages=messages[part], people=people[part], text=self._shape.text, html=self._shape.html)
-            for part in _parts(messages, people, at_most, self._room)
+            for part in _parts(messages, people, at_most, room)
         ] + alone
+
+    def people(self, messages: Sequence[Outgoing]) -> list[str]:
+        """What SendGrid is told of each of them; nothing of whoever has more words than the substitutions may hold."""
+        rows = self._rows(messages)
+        people = [self._told % row for row in rows]
+        for place, person in enumerate(people):
+            if len(person) > MAX_SUBSTITUTIONS and self._is_too_much(rows[place][_OWN:]):
+                people[place] = ""
+        return people
 
     def _rows(self, messages: Sequence[Outgoing]) -> list[tuple[str, ...]]:
         """What stands in place of each ``%s`` for each of them."""
@@ -101,7 +110,8 @@ class Writer:
     def _is_too_much(self, words: tuple[str, ...]) -> bool:
         return len(self._words % words) + len("{}") > MAX_SUBSTITUTIONS
 
-    def _filled(self, message: Outgoing, person: str) -> Request:
+    def _filled(self, message: Outgoing) -> Request:
+        person = self._told_apart % self._rows([message])[0][:_OWN]
         text, html = self._filler.text(message.values), self._filler.html(message.values)
         return Request(messages=(message,), people=(person,), text=text, html=html, filled=True)
 
@@ -111,14 +121,30 @@ def requests_for(batch: Batch, batch_size: int) -> list[Request]:
 
     An address stands only once in a request (Errors page).
     """
-    by_shape: dict[str, list[Outgoing]] = {}
-    for message in batch.messages:
-        by_shape.setdefault(message.shape.digest, []).append(message)
     return [
         request
-        for messages in by_shape.values()
+        for messages in _by_shape(batch.messages)
         for request in _writer(messages[0].shape, batch.sender).requests(messages, min(batch_size, MAX_PEOPLE))
     ]
+
+
+def _by_shape(messages: Sequence[Outgoing]) -> Iterable[list[Outgoing]]:
+    shapes: dict[str, list[Outgoing]] = {}
+    for message in messages:
+        shapes.setdefault(message.shape.digest, []).append(message)
+    return shapes.values()
+
+
+def told_beforehand(messages: Sequence[Outgoing], sender: Sender) -> dict[str, str]:
+    """What SendGrid will be told of each, by message id. Who has more words than fit is left for the hand-over."""
+    return {
+        message.message_id: person
+        for of_one_shape in _by_shape(messages)
+        for message, person in zip(
+            of_one_shape, _writer(of_one_shape[0].shape, sender).people(of_one_shape), strict=True
+        )
+        if person
+    }
 
 
 _writer = lru_cache(maxsize=32)(Writer)
@@ -136,13 +162,6 @@ def _parts(messages: Sequence[Outgoing], people: Sequence[str], at_most: int, ro
         addresses.add(address)
     if addresses:
         yield slice(start, None)
-
-
-_Item = TypeVar("_Item")
-
-
-def _without(items: Sequence[_Item], places: Sequence[int]) -> list[_Item]:
-    return [item for place, item in enumerate(items) if place not in places]
 
 
 @lru_cache(maxsize=16)

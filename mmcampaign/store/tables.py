@@ -291,10 +291,11 @@ merge_values = Table(
     Column("context_digest", ForeignKey("merge_contexts.digest"), nullable=False),
     Column("personal", Text, nullable=False),  # JSON: the merge values of this person alone
     Column("unsubscribe_url", Text, nullable=False),
+    Column("told", Text),  # JSON: what is said of this person to a provider that writes the mail itself
 )
-whole_messages = select(
-    messages, merge_values.c.context_digest, merge_values.c.personal, merge_values.c.unsubscribe_url
-).join(merge_values, merge_values.c.id == messages.c.id)
+whole_messages = select(messages, *(column for column in merge_values.c if column is not merge_values.c.id)).join(
+    merge_values, merge_values.c.id == messages.c.id
+)
 
 exclusions = Table(
     "exclusions",
