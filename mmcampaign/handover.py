@@ -9,18 +9,15 @@ Nothing is begun that the claim does not cover any more: a process that was stop
 messages given up.
 """
 
-import hashlib
 import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -29,12 +26,11 @@ from sqlalchemy import Connection
 from mmcampaign.app import App
 from mmcampaign.delivery import WRITES_THE_MAIL, Backend
 from mmcampaign.errors import UnavailableError
-from mmcampaign.frozen import sender_of
 from mmcampaign.lifecycle import TAKEN, costs_an_attempt, settle
-from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
-from mmcampaign.outgoing import Maker
+from mmcampaign.model import Batch, Outcome, Receipt
+from mmcampaign.outgoing import Desk, Written
 from mmcampaign.pace import steady
-from mmcampaign.store import campaigns, outbox
+from mmcampaign.store import outbox
 from mmcampaign.store.campaigns import Campaign
 from mmcampaign.store.outbox import Claimed, Record, Settlement
 from mmcampaign.watch import Turns, Watch
@@ -42,21 +38,16 @@ from mmcampaign.watch import Turns, Watch
 # Of the lease; the rest is for the answer to the last message begun.
 COVERS = 0.75
 RECORD_SECONDS, TRY_AGAIN_SECONDS = 60.0, 0.5  # for the record of mail that has gone out, when the database is away
-MOST_SHAPES = 100  # kept ready at a time
 LOCK_SECONDS = 0.0002  # for which a thread keeps Python's lock while another waits; without us 0.005 (decision 17)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """Claimed messages, ready for the wire.
-
-    ``failed`` are the receipts of those that cannot be written, ``digests`` those of the bytes, both by message id.
-    """
+    """Claimed messages; ``written`` if that was done while others were on the wire. ``may_go`` is that of their batch."""
 
     claimed: Sequence[Claimed]
-    batch: Batch
-    failed: Mapping[str, Receipt]
-    digests: Mapping[str, str]
+    may_go: Callable[[], bool]
+    written: Written | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +68,9 @@ class Answers:
         return bool(self.records) and all(each.settled is TAKEN for each in self.settlements)
 
 
+NOTHING = Written(failed={}, digests={})
+
+
 class Hand:
     """Claims, hands over and records the messages of one campaign for this process.
 
@@ -86,8 +80,7 @@ class Hand:
     def __init__(self, app: App, campaign: Campaign, backend: Backend, watch: Watch) -> None:
         self._app, self._campaign, self._backend, self._watch = app, campaign.id, backend, watch
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._sender = sender_of(campaign.settings)
-        self._makers: dict[str, Maker] = {}  # of the latest shapes; emails of one person have one each
+        self._desk = Desk(app.store, campaign, backend.name)
         self._wire = ThreadPoolExecutor(1, thread_name_prefix="wire")
         self._under_way: tuple[Taken, Future[Answers]] | None = None
         self._claimed: Sequence[Claimed] = ()  # and not begun
@@ -139,12 +132,11 @@ class Hand:
         covered_until = steady() + COVERS * outbox.LEASE.total_seconds()
         try:
             with self._app.store.write(patient=bool(self._answered)) as connection:
-                outbox.hold(connection, self._campaign)  # before the line of time, as everybody does: no deadlock
+                if not self._answered:
+                    outbox.hold(connection, self._campaign)  # before the line of time, as everybody does: no deadlock
                 self._record(connection)
                 self._claimed = self._claim(connection, turns.take(connection, size))
                 turns.used(len(self._claimed))
-                used = {each.shape_digest for each in self._claimed}
-                makers = {digest: self._maker(connection, digest) for digest in used}
         except UnavailableError:
             turns.lost()
             self.put_back()
@@ -153,7 +145,13 @@ class Hand:
             self._write_down()
             return self.exchange(size, turns)
         self._answered = []
-        return self._written(self._claimed, makers, covered_until) if self._claimed else None
+        return self._taken(covered_until) if self._claimed else None
+
+    def _taken(self, covered_until: float) -> Taken:
+        """What was claimed, written if the wire is busy: whoever has the time does it."""
+        busy = self._under_way is not None and not self._under_way[1].done()
+        written = self._desk.written(self._claimed) if busy else None
+        return Taken(claimed=self._claimed, may_go=partial(self.may_go, covered_until), written=written)
 
     def begin(self, taken: Taken) -> None:
         """Hand over what was claimed last; nothing may be under way."""
@@ -206,42 +204,26 @@ class Hand:
             else:
                 self._answered = []
 
-    def _maker(self, connection: Connection, digest: str) -> Maker:
-        if digest not in self._makers:
-            if len(self._makers) >= MOST_SHAPES:
-                del self._makers[next(iter(self._makers))]
-            shape, whole = campaigns.get_shape(connection, digest), self._backend.name not in WRITES_THE_MAIL
-            self._makers[digest] = Maker(shape, self._sender, self._campaign, whole=whole)
-        return self._makers[digest]
-
     # --- the wire ---
 
-    def _written(self, claimed: Sequence[Claimed], makers: Mapping[str, Maker], covered_until: float) -> Taken:
-        """The claimed messages as they are handed over."""
-        outgoing: list[Outgoing] = []
-        failed: dict[str, Receipt] = {}
-        for digest, messages in groupby(claimed, key=attrgetter("shape_digest")):
-            outgoing += _made(makers[digest], list(messages), failed)
-        may_go = partial(self.may_go, covered_until)
-        batch = Batch(sender=self._sender, messages=tuple(outgoing), may_go=may_go)
-        digests = {each.message_id: hashlib.sha256(each.eml).hexdigest() for each in outgoing if each.eml}
-        return Taken(claimed=claimed, batch=batch, failed=failed, digests=digests)
-
     def _hand_over(self, taken: Taken, answer: Future[Answers]) -> None:
-        """By the wire's thread: hand a batch over, and make ready what is to be recorded."""
-        batch, receipts = taken.batch, dict[str, Receipt]()
-        raised: BaseException | None = None
         try:
-            if batch.messages and batch.may_go():
-                receipts = {receipt.message_id: receipt for receipt in self._backend.deliver(batch)}
-            else:
-                receipts = _not_begun(batch.messages)
+            answer.set_result(self._handed_over(taken))
         except BaseException as error:  # noqa: BLE001  raised again where the answer is waited for
-            raised = error
-        try:
-            answer.set_result(self._answers(taken, receipts, raised))
-        except BaseException as error:  # noqa: BLE001  as above
             answer.set_exception(error)
+
+    def _handed_over(self, taken: Taken) -> Answers:
+        """Hand a batch over, and make ready what is to be recorded."""
+        written, receipts = NOTHING, dict[str, Receipt]()
+        begun, raised = False, None
+        try:
+            written = taken.written or self._desk.written(taken.claimed)
+            batch = Batch(sender=self._desk.sender, messages=tuple(written.messages), may_go=taken.may_go)
+            begun = bool(batch.messages) and batch.may_go()
+            receipts = {receipt.message_id: receipt for receipt in (self._backend.deliver(batch) if begun else ())}
+        except BaseException as error:  # noqa: BLE001  as above
+            raised = error
+        return self._answers(taken, written, receipts if begun else _not_begun(taken.claimed), raised)
 
     def _collect(self) -> Answers:
         """What came of the batch on the wire, once it is known. It is recorded with the next exchange."""
@@ -250,18 +232,20 @@ class Hand:
         taken, future = self._under_way
         wait([future])
         error = future.exception()
-        answers = self._answers(taken, {}, error) if error else future.result()
+        answers = self._answers(taken, NOTHING, {}, error) if error else future.result()
         self._answered += answers.settlements
         self._under_way = None
         return answers
 
-    def _answers(self, taken: Taken, receipts: dict[str, Receipt], raised: BaseException | None) -> Answers:
-        receipts |= taken.failed
+    def _answers(
+        self, taken: Taken, written: Written, receipts: dict[str, Receipt], raised: BaseException | None
+    ) -> Answers:
+        receipts |= written.failed
         without = [each.message_id for each in taken.claimed if each.message_id not in receipts]
         receipts |= {message_id: self._without_answer(message_id, raised=bool(raised)) for message_id in without}
-        records = self._records(taken.claimed, receipts, taken.digests)
+        records = self._records(taken.claimed, receipts, written.digests)
         settlements = outbox.settlements(records)
-        return Answers(records=records, settlements=settlements, raised=raised, stopped=not taken.batch.may_go())
+        return Answers(records=records, settlements=settlements, raised=raised, stopped=not taken.may_go())
 
     def _without_answer(self, message_id: str, *, raised: bool) -> Receipt:
         outcome = (self._backend.proof(message_id) if raised else None) or Outcome.UNKNOWN
@@ -293,18 +277,7 @@ class Hand:
         )
 
 
-def _made(maker: Maker, messages: Sequence[Claimed], failed: dict[str, Receipt]) -> list[Outgoing]:
-    """The messages without those that cannot be written."""
-    try:
-        return maker.outgoing(messages)
-    except ValueError as error:
-        if len(messages) > 1:
-            return [outgoing for message in messages for outgoing in _made(maker, [message], failed)]
-        failed[messages[0].message_id] = _receipt(messages[0].message_id, Outcome.FAILED, str(error))
-        return []
-
-
-def _not_begun(messages: Sequence[Claimed] | Sequence[Outgoing]) -> dict[str, Receipt]:
+def _not_begun(messages: Sequence[Claimed]) -> dict[str, Receipt]:
     return {each.message_id: _receipt(each.message_id, Outcome.NOT_TAKEN, "", halt=True) for each in messages}
 
 

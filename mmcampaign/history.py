@@ -67,7 +67,7 @@ def show(app: App, key: str) -> ShownMessage:
     claimed = stored.claimed._replace(claimed_at=dated)
     campaign = stored.row["campaign_id"]
     try:
-        (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([claimed])
+        (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([claimed], [stored.content])
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
     logged = stored.row["digest"]
@@ -78,7 +78,7 @@ def show(app: App, key: str) -> ShownMessage:
             todo="mmcampaign audit --verify",
         )
     filler = Filler(stored.shape)
-    values = token_values(json.loads(claimed.personal), claimed.unsubscribe_url)
+    values = token_values(json.loads(stored.content.personal), stored.content.unsubscribe_url)
     return ShownMessage(
         facts=_facts(stored.row),
         subject=outgoing.subject,

@@ -2,13 +2,88 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby, islice, repeat
+from operator import attrgetter
+from threading import Lock
+
+from sqlalchemy import Connection
 
 from mmcampaign.context import own_name
+from mmcampaign.delivery import WRITES_THE_MAIL
+from mmcampaign.frozen import sender_of
 from mmcampaign.mime import Composer, ascii_address, require_writable
-from mmcampaign.model import Outgoing, Sender, Shape
+from mmcampaign.model import Outcome, Outgoing, Receipt, Sender, Shape
 from mmcampaign.shapes import Filler
-from mmcampaign.store.outbox import Claimed
+from mmcampaign.store import campaigns, outbox
+from mmcampaign.store.campaigns import Campaign
+from mmcampaign.store.engine import Store
+from mmcampaign.store.outbox import Claimed, Content
+
+MOST_SHAPES = 100  # kept ready at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Messages ready for the wire.
+
+    ``failed`` are the receipts of those that cannot be written, ``digests`` those of the bytes, both by message id.
+    """
+
+    messages: Sequence[Outgoing] = ()
+    failed: Mapping[str, Receipt]
+    digests: Mapping[str, str]
+
+
+class Desk:
+    """Writes the claimed messages of a campaign: reads what was frozen of them, which never changes, in a transaction
+    of its own. May be asked from several threads.
+    """
+
+    def __init__(self, store: Store, campaign: Campaign, backend: str) -> None:
+        self._store, self._campaign = store, campaign.id
+        self.sender = sender_of(campaign.settings)
+        self._whole = backend not in WRITES_THE_MAIL
+        self._makers: dict[str, Maker] = {}  # of the latest shapes; emails of one person have one each
+        self._one_at_a_time = Lock()
+
+    def written(self, claimed: Sequence[Claimed]) -> Written:
+        """These messages as they are handed over. Raises UnavailableError when the database does not answer."""
+        with self._store.read() as connection:
+            contents = iter(outbox.contents(connection, claimed, for_told=not self._whole))
+            with self._one_at_a_time:
+                makers = {digest: self._maker(connection, digest) for digest in {each.shape_digest for each in claimed}}
+        outgoing: list[Outgoing] = []
+        failed: dict[str, Receipt] = {}
+        for digest, run in groupby(claimed, key=attrgetter("shape_digest")):
+            messages = list(run)
+            outgoing += _made(makers[digest], messages, list(islice(contents, len(messages))), failed)
+        digests = {each.message_id: sha256(each.eml).hexdigest() for each in outgoing if each.eml}
+        return Written(messages=outgoing, failed=failed, digests=digests)
+
+    def _maker(self, connection: Connection, digest: str) -> "Maker":
+        if digest not in self._makers:
+            if len(self._makers) >= MOST_SHAPES:
+                del self._makers[next(iter(self._makers))]
+            shape = campaigns.get_shape(connection, digest)
+            self._makers[digest] = Maker(shape, self.sender, self._campaign, whole=self._whole)
+        return self._makers[digest]
+
+
+def _made(
+    maker: "Maker", claimed: Sequence[Claimed], contents: Sequence[Content], failed: dict[str, Receipt]
+) -> list[Outgoing]:
+    """The messages without those that cannot be written."""
+    try:
+        return maker.outgoing(claimed, contents)
+    except ValueError as error:
+        if len(claimed) > 1:
+            each = zip(claimed, contents, strict=True)
+            return [outgoing for one, content in each for outgoing in _made(maker, [one], [content], failed)]
+        message_id = claimed[0].message_id
+        failed[message_id] = Receipt(message_id=message_id, outcome=Outcome.FAILED, error=str(error))
+        return []
 
 
 class Maker:
@@ -20,21 +95,23 @@ class Maker:
         self._domain = sender.email.rpartition("@")[2]
         self._names = {field: own_name(field) for field in Filler(shape).fields}
 
-    def outgoing(self, messages: Sequence[Claimed]) -> list[Outgoing]:
+    def outgoing(self, claimed: Sequence[Claimed], contents: Sequence[Content]) -> list[Outgoing]:
         """The messages. Raises ``ValueError`` when an address, link or id of any could not stand in a mail header."""
-        _, ids, _, emails, links, _, subjects, _, personal, told, _ = zip(*messages, strict=True)
+        ids = [each.message_id for each in claimed]
+        emails, subjects, links, personal, told = zip(*contents, strict=True)
         addresses = emails if "".join(emails).isascii() else [ascii_address(email) for email in emails]
         names: Iterable[str] = repeat("")
         values: Iterable[Mapping[str, str]] = repeat({})
         eml: Iterable[bytes] = repeat(b"")
-        if self._composer or not all(told):
+        if self._composer or not all(told):  # what is told was made of a message that can be written
             own = json.loads(f"[{','.join(personal)}]")  # of all at once: that takes half the time
             names = [each["name"] for each in own]
             values = self._values(own, links)
+            if not self._composer:
+                require_writable(ids, addresses, links)
         if self._composer:
-            eml = [self._composed(self._composer, *each) for each in zip(messages, names, values, strict=True)]
-        else:
-            require_writable(ids, addresses, links)
+            each = zip(claimed, contents, names, values, strict=True)
+            eml = [self._composed(self._composer, *message) for message in each]
         campaign, shape = repeat(self._campaign), repeat(self._shape)
         return list(map(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told))
 
@@ -43,14 +120,16 @@ class Maker:
         columns = [links if name is None else [own[name] for own in personal] for name in self._names.values()]
         return [dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in links]
 
-    def _composed(self, composer: Composer, message: Claimed, name: str, values: Mapping[str, str]) -> bytes:
+    def _composed(
+        self, composer: Composer, claimed: Claimed, content: Content, name: str, values: Mapping[str, str]
+    ) -> bytes:
         return composer.compose(
-            message_id=message.message_id,
+            message_id=claimed.message_id,
             to_name=name,
-            to_email=message.email,
-            subject=message.subject,
+            to_email=content.email,
+            subject=content.subject,
             values=values,
-            unsubscribe_url=message.unsubscribe_url,
-            dated_at=message.claimed_at,
+            unsubscribe_url=content.unsubscribe_url,
+            dated_at=claimed.claimed_at,
             domain=self._domain,
         )

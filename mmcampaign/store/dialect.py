@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -10,6 +11,8 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Integer,
+    Select,
     Subquery,
     Table,
     Text,
@@ -53,6 +56,33 @@ def one_of_bound(dialect: str, wanted: ColumnElement[Any], name: str, value: Any
 def keys_for(connection: Connection, keys: Sequence[int] | Sequence[str]) -> Any:
     """Keys as the one parameter that a statement of this dialect takes."""
     return list(keys) if connection.dialect.name == "postgresql" else json.dumps(list(keys), ensure_ascii=False)
+
+
+_BETWEEN = "\x1f"  # ASCII's own separator of units, which hardly any value holds
+
+
+def columns_of(connection: Connection, query: Select[Any], parameters: Mapping[str, Any]) -> list[list[Any]]:
+    """What a query of whole numbers and texts finds, column by column; no columns if it finds nothing.
+
+    SQLite gives one row at a time, and Python's sqlite3 lets another thread in before each: where one is busy, that is
+    a wait for each row. So there each column comes as one text, in which what is null is empty.
+    """
+    if connection.dialect.name == "sqlite":
+        count, *texts = connection.execute(_at_once(query), parameters).one()
+        columns = [text.split(_BETWEEN) for text in texts if text is not None]
+        if all(len(column) == count for column in columns):
+            return [
+                list(map(int, column)) if isinstance(kind.type, Integer) else column
+                for kind, column in zip(query.selected_columns, columns, strict=bool(count))
+            ]
+    return list(map(list, zip(*connection.execute(query, parameters), strict=True)))
+
+
+@lru_cache(maxsize=32)
+def _at_once(query: Select[Any]) -> Select[Any]:
+    found = query.subquery("found")
+    texts = (func.group_concat(func.coalesce(column, ""), _BETWEEN) for column in found.c)
+    return select(func.count(), *texts)
 
 
 def given_values(dialect: str, name: str, key: Column[int]) -> Subquery:

@@ -184,7 +184,9 @@ def _begin_sqlite(connection: Connection) -> None:
     seconds = options.get("wait")
     if seconds is None:
         seconds = PATIENT_SECONDS if options.get("patient") else LOCK_WAIT_SECONDS
-    connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    if connection.info.get("lock_wait") != seconds:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+        connection.info["lock_wait"] = seconds
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, or_, select
 
 from mmcampaign.model import Shape
-from mmcampaign.store.outbox import Claimed, claimed_from_row
+from mmcampaign.store.outbox import Claimed, Content, stored
 from mmcampaign.store.tables import campaigns, learners, messages, shapes, whole_messages
 
 COLUMNS = (
@@ -47,6 +47,7 @@ class StoredMessage:
 
     row: Mapping[str, Any]
     claimed: Claimed
+    content: Content
     shape: Shape
     settings: Mapping[str, Any]
 
@@ -107,9 +108,11 @@ def stored_message(connection: Connection, key: str) -> StoredMessage | None:
         return None
     shape = connection.execute(select(shapes).where(shapes.c.digest == row.shape_digest)).one()
     settings = connection.execute(select(campaigns.c.settings).where(campaigns.c.id == row.campaign_id)).scalar_one()
+    claimed, content = stored(row)
     return StoredMessage(
         row=dict(row._mapping),
-        claimed=claimed_from_row(row),
+        claimed=claimed,
+        content=content,
         shape=Shape(digest=shape.digest, subject=shape.subject, html=shape.html, text=shape.text),
         settings=json.loads(settings),
     )

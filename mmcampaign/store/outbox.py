@@ -33,12 +33,13 @@ from sqlalchemy import (
 
 from mmcampaign.lifecycle import Settled
 from mmcampaign.model import CampaignState, MessageStatus, Receipt
-from mmcampaign.store.dialect import given_values, keys_for, one_of_bound, values_for
+from mmcampaign.store.dialect import columns_of, given_values, keys_for, one_of_bound, values_for
 from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
 from mmcampaign.store.tables import (
     IS_PENDING,
     IS_SENDING,
     IS_UNKNOWN,
+    merge_values,
     messages,
     suppressions,
     whole_messages,
@@ -49,11 +50,12 @@ __all__ = [
     "LEASE",
     "Claimed",
     "Claimer",
+    "Content",
     "Record",
     "Settlement",
     "cancel_pending",
     "claim",
-    "claimed_from_row",
+    "contents",
     "count_by_status",
     "drop_unmailable",
     "hold",
@@ -63,6 +65,7 @@ __all__ = [
     "orphans",
     "record",
     "settlements",
+    "stored",
     "unknown_ids",
 ]
 
@@ -75,27 +78,28 @@ PENDING, SENDING, UNKNOWN = (
 
 
 class Claimed(NamedTuple):
-    """A message this process holds and may hand over. ``attempts`` includes this one.
-
-    ``personal`` is a person's own merge values as JSON; ``told`` what a provider is told of them, if it was made.
-
-    """
+    """A message this process holds and may hand over. ``attempts`` includes this one."""
 
     id: int
     message_id: str
     learner_id: int
-    email: str
-    unsubscribe_url: str
     shape_digest: str
-    subject: str
     attempts: int
-    personal: str
-    told: str | None
     claimed_at: datetime
 
 
-_FROZEN = tuple(whole_messages.selected_columns[name] for name in Claimed._fields if name != "claimed_at")
-_ID, _WHY = 0, len(_FROZEN)  # among the columns of what is found
+class Content(NamedTuple):
+    """What was frozen of a message when it was planned, beside its shape.
+
+    ``personal`` are the person's own merge values as JSON; ``told`` is what a provider that writes the mail itself is
+    told of them, if the campaign was planned for one.
+    """
+
+    email: str
+    subject: str
+    unsubscribe_url: str
+    personal: str
+    told: str | None
 
 
 class Record(NamedTuple):
@@ -131,11 +135,14 @@ def claim(
         return []
     query = _by_shape() if after is None else _of_any_shape()
     wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size, "after": after}
-    while rows := connection.execute(query, wanted).all():
-        dropped = [(row[_ID], row[_WHY]) for row in rows if row[_WHY]]
-        _drop(connection, campaign, dropped)
-        if claimed := _claimed([row for row in rows if not row[_WHY]] if dropped else rows, claimer.now):
-            _take(connection, campaign, [message.id for message in claimed], claimer)
+    while found := columns_of(connection, query, wanted):
+        *columns, whys = found
+        claimed = list(map(Claimed, *columns, repeat(claimer.now)))
+        if any(whys):
+            _drop(connection, campaign, [(each.id, why) for each, why in zip(claimed, whys, strict=True) if why])
+            claimed = [each for each, why in zip(claimed, whys, strict=True) if not why]
+        if claimed:
+            _take(connection, campaign, [each.id for each in claimed], claimer)
             return claimed
     return []
 
@@ -159,9 +166,10 @@ def _found(*which: ColumnElement[bool], by: ColumnElement[Any]) -> Select[Any]:
     due = or_(messages.c.not_before.is_(None), messages.c.not_before <= bindparam("now_"))
     where = (messages.c.campaign_id == bindparam("campaign"), *which, due)
     tries = (messages.c.attempts + 1).label("attempts")
-    columns = [tries if column is messages.c.attempts else column for column in _FROZEN]
-    found = whole_messages.with_only_columns(*columns, _why_not(none_=None)).where(*where).order_by(by)
-    return found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True, of=messages)
+    claimed = (messages.c[name] for name in Claimed._fields if name != "claimed_at")
+    columns = [tries if column is messages.c.attempts else column for column in claimed]
+    found = select(*columns, _why_not(none_=None)).where(*where).order_by(by)
+    return found.limit(bindparam("size", type_=Integer)).with_for_update(skip_locked=True)
 
 
 def _take(connection: Connection, campaign: int, ids: Sequence[int], claimer: Claimer) -> None:
@@ -192,15 +200,34 @@ def _taking(dialect: str) -> Update:
     )
 
 
-def claimed_from_row(row: Any) -> Claimed:
+def contents(connection: Connection, claimed: Sequence[Claimed], *, for_told: bool = False) -> list[Content]:
+    """What these messages are made from, in their order. It never changes, so any transaction may read it.
+
+    ``for_told``: for a provider that writes the mail itself; where it is known what it is told, all else but the
+    address is left empty.
+    """
+    ids = [each.id for each in claimed]
+    found, *columns = columns_of(
+        connection, _contents(connection.dialect.name, for_told=for_told), {"ids": keys_for(connection, ids)}
+    )
+    by_id = dict(zip(found, map(Content, *columns), strict=True))
+    return [by_id[number] for number in ids]
+
+
+@cache
+def _contents(dialect: str, *, for_told: bool) -> Select[Any]:
+    columns = [whole_messages.selected_columns[name] for name in Content._fields]
+    if for_told:
+        told = merge_values.c.told
+        shown = (messages.c.email, told)
+        columns = [each if each in shown else case((told.is_(None), each), else_="") for each in columns]
+    return whole_messages.with_only_columns(messages.c.id, *columns).where(one_of_bound(dialect, messages.c.id, "ids"))
+
+
+def stored(row: Any) -> tuple[Claimed, Content]:
     """A row of ``whole_messages`` as what its bytes are made from."""
-    return Claimed._make(row._mapping[name] for name in Claimed._fields)
-
-
-def _claimed(rows: Sequence[Sequence[Any]], claimed_at: datetime) -> list[Claimed]:
-    """``rows`` begin with the columns of _FROZEN."""
-    columns = list(zip(*rows, strict=True))[: len(_FROZEN)]
-    return list(map(Claimed, *columns, repeat(claimed_at)))
+    claimed, content = (map(row._mapping.__getitem__, kind._fields) for kind in (Claimed, Content))
+    return Claimed._make(claimed), Content._make(content)
 
 
 class _Kind(NamedTuple):
