@@ -65,7 +65,7 @@ class Answers:
     @property
     def all_accepted(self) -> bool:
         """The usual case, in which there is nothing to look into."""
-        return bool(self.records) and all(each.settled is TAKEN for each in self.settlements)
+        return bool(self.records) and all(each.kind.settled is TAKEN for each in self.settlements)
 
 
 NOTHING = Written(failed={}, digests={})
@@ -178,8 +178,10 @@ class Hand:
     def _claim(self, connection: Connection, size: int) -> Sequence[Claimed]:
         """The next messages, in the order of planning where the backend does not want them by their shape."""
         app, provider = self._app, self._backend.name
-        claimer = outbox.Claimer(by=self._name, provider=provider, now=app.clock(), today=app.today)
         by_shape = provider in WRITES_THE_MAIL
+        claimer = outbox.Claimer(
+            by=self._name, provider=provider, now=app.clock(), today=app.today, writes_the_mail=by_shape
+        )
         for after in [None] if by_shape else [self._after, 0] if self._after else [0]:
             claimed = outbox.claim(connection, self._campaign, claimer, size=size, after=after) if size else []
             if claimed:

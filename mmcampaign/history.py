@@ -10,7 +10,7 @@ from typing import Any
 from mmcampaign.app import App
 from mmcampaign.context import token_values
 from mmcampaign.delivery import WRITES_THE_MAIL
-from mmcampaign.delivery.sendgrid_body import Writer
+from mmcampaign.delivery.sendgrid_body import Writer, digest_of
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.frozen import sender_of
 from mmcampaign.model import Outgoing, Sender
@@ -70,7 +70,7 @@ def show(app: App, key: str) -> ShownMessage:
         (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([claimed], [stored.content])
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
-    logged = stored.row["digest"]
+    logged = stored.row["digest"] if stored.claimed.claimed_at else None  # before, it is of what will be handed over
     if logged and logged not in _digests(outgoing, stored, sender):
         raise UnavailableError(
             f"Message {key} cannot be shown as it was sent: its bytes do not have the logged digest.",
@@ -92,7 +92,9 @@ def show(app: App, key: str) -> ShownMessage:
 def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:
     """What may have been logged for a message: the digest of what its provider was told, or of the whole message."""
     if stored.row["provider"] in WRITES_THE_MAIL:
-        (request,) = Writer(stored.shape, sender).requests([outgoing], 1)
+        if outgoing.told:
+            yield digest_of(stored.shape, outgoing.told)
+        (request,) = Writer(stored.shape, sender).requests([outgoing._replace(told=None)], 1)
         yield from request.digests()
     yield hashlib.sha256(outgoing.eml).hexdigest()
 

@@ -49,10 +49,12 @@ class Request:
         return f'{{"personalizations":[{people}],{_common(sender, self.text, self.html, sandbox)}}}'.encode("ascii")
 
     def digests(self) -> list[str]:
-        """For each person the SHA-256 over the shape and all that SendGrid is told of them."""
-        shape = f"{self.messages[0].shape.digest}\n"
-        parts = f"\n{self.text}\n{self.html}" if self.filled else ""
-        return [sha256(f"{shape}{person}{parts}".encode()).hexdigest() for person in self.people]
+        """For each person ``digest_of`` all that SendGrid is told; empty where that was made beforehand."""
+        parts = (self.text, self.html) if self.filled else ()
+        return [
+            "" if message.told else digest_of(message.shape, person, *parts)
+            for message, person in zip(self.messages, self.people, strict=True)
+        ]
 
 
 class Writer:
@@ -135,10 +137,18 @@ def _by_shape(messages: Sequence[Outgoing]) -> Iterable[list[Outgoing]]:
     return shapes.values()
 
 
-def told_beforehand(messages: Sequence[Outgoing], sender: Sender) -> dict[str, str]:
-    """What SendGrid will be told of each, by message id. Who has more words than fit is left for the hand-over."""
+def digest_of(shape: Shape, *told: str) -> str:
+    """SHA-256 over a shape and what SendGrid is told of a person, with the text and HTML of one who is told them."""
+    return sha256("\n".join((shape.digest, *told)).encode()).hexdigest()
+
+
+def told_beforehand(messages: Sequence[Outgoing], sender: Sender) -> dict[str, tuple[str, str]]:
+    """What SendGrid will be told of each and its digest, by message id.
+
+    Who has more words than the substitutions may hold is left for the hand-over.
+    """
     return {
-        message.message_id: person
+        message.message_id: (person, digest_of(message.shape, person))
         for of_one_shape in _by_shape(messages)
         for message, person in zip(
             of_one_shape, _writer(of_one_shape[0].shape, sender).people(of_one_shape), strict=True

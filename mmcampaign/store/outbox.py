@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, partial
 from itertools import groupby, repeat
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -108,7 +107,7 @@ class Record(NamedTuple):
     id: int
     claimed_at: datetime
     settled: Settled
-    receipt: Receipt | None = None
+    receipt: Receipt
     digest: str = ""
     tried: bool = True
 
@@ -121,6 +120,7 @@ class Claimer:
     provider: str
     now: datetime
     today: date
+    writes_the_mail: bool = False
 
 
 def claim(
@@ -175,12 +175,16 @@ def _found(*which: ColumnElement[bool], by: ColumnElement[Any]) -> Select[Any]:
 def _take(connection: Connection, campaign: int, ids: Sequence[int], claimer: Claimer) -> None:
     now = claimer.now
     values = {"by": claimer.by, "backend": claimer.provider, "now_": now, "until": now + LEASE}
-    connection.execute(_taking(connection.dialect.name), {**values, "ids": keys_for(connection, ids)})
+    taking = _taking(connection.dialect.name, told=claimer.writes_the_mail)
+    connection.execute(taking, {**values, "ids": keys_for(connection, ids)})
     count(connection, campaign, Counter({PENDING: -len(ids), SENDING: len(ids)}))
 
 
 @cache
-def _taking(dialect: str) -> Update:
+def _taking(dialect: str, *, told: bool) -> Update:
+    # What an earlier hand-over left belongs to other bytes: the Date of a message is that of its claim. What a provider
+    # is told is made when it is planned, with its digest.
+    earlier = ("provider_message_id", "error") if told else ("provider_message_id", "error", "digest")
     return (
         messages.update()
         .where(one_of_bound(dialect, messages.c.id, "ids"))
@@ -192,10 +196,7 @@ def _taking(dialect: str) -> Update:
             claimed_at=bindparam("now_"),
             claimed_until=bindparam("until"),
             not_before=None,
-            # What an earlier hand-over left belongs to other bytes: the Date of a message is that of its claim.
-            digest=None,
-            provider_message_id=None,
-            error=None,
+            **dict.fromkeys(earlier),
         )
     )
 
@@ -231,39 +232,51 @@ def stored(row: Any) -> tuple[Claimed, Content]:
 
 
 class _Kind(NamedTuple):
-    """What many records have in common: nearly always all of a batch."""
+    """What many records have in common: nearly always all of a batch.
+
+    ``same_id`` is the provider's id of all; None where each has a digest, and perhaps an id, of its own.
+    """
 
     settled: Settled
     claimed_at: datetime
     tried: bool
+    same_id: str | None
 
 
 class Settlement(NamedTuple):
-    """Records of one kind as they are written down: ``values`` has what is each one's own, by row id."""
+    """Records of one kind as they are written down: by their row ids, and by JSON of what is each one's own."""
 
-    settled: Settled
-    claimed_at: datetime
-    tried: bool
-    number: int
-    values: str
+    kind: _Kind
+    ids: Sequence[int]
+    own: str = ""
 
 
 _DIGEST = 64  # hexadecimal digits
-_KIND = attrgetter(*_Kind._fields)
 
 
 def settlements(records: Sequence[Record]) -> list[Settlement]:
     """The records by their kind. A row's own value is the digest, filled up to its width, and the provider's id."""
-    alike: dict[_Kind, dict[int, str]] = {}
-    for kind, run in groupby(records, key=_KIND):
-        rows = alike.setdefault(_Kind(*kind), {})
-        for number, _, _, receipt, digest, _ in run:
-            rows[number] = digest.ljust(_DIGEST) + (receipt.provider_message_id if receipt else "")
-    return [Settlement(*kind, number=len(rows), values=values_for(rows)) for kind, rows in alike.items()]
+    alike: dict[_Kind, list[Record]] = {}
+    for kind, run in groupby(records, key=_kind_of):
+        alike.setdefault(kind, []).extend(run)
+    return [Settlement(kind, [each.id for each in rows], _own(kind, rows)) for kind, rows in alike.items()]
+
+
+def _kind_of(record: Record) -> _Kind:
+    number, claimed_at, settled, receipt, digest, tried = record
+    return _Kind(settled, claimed_at, tried, None if digest else receipt.provider_message_id)
+
+
+def _own(kind: _Kind, records: Sequence[Record]) -> str:
+    if kind.same_id is not None:
+        return ""
+    return values_for({each.id: each.digest.ljust(_DIGEST) + each.receipt.provider_message_id for each in records})
 
 
 def record(connection: Connection, campaign: int, settled: Sequence[Settlement], *, by: str, now: datetime) -> int:
     """Write what came of claimed messages; returns how many rows there were to write it to.
+
+    A digest that is there already, and of which the records say nothing, is that of what was handed over.
 
     A row is ours by process and time of claim. One that was given up as ``unknown`` meanwhile is settled all the same:
     this is the word it waits for. One that a person has settled stays as it is. What was put back belongs to nobody any
@@ -272,59 +285,65 @@ def record(connection: Connection, campaign: int, settled: Sequence[Settlement],
     if not settled:
         return 0
     if hold(connection, campaign) is CampaignState.CANCELLED:
-        settled = [each._replace(settled=_OVER) if each.settled.status == PENDING else each for each in settled]
+        settled = [_over(each) if each.kind.settled.status == PENDING else each for each in settled]
     keeper = partial(_keep, connection, by=by, now=now)
     changed = sum(keeper(SENDING, each) for each in settled)
-    if changed != sum(each.number for each in settled):
-        changed += sum(keeper(UNKNOWN, each) for each in settled if each.settled.status != UNKNOWN)
+    if changed != sum(len(each.ids) for each in settled):
+        changed += sum(keeper(UNKNOWN, each) for each in settled if each.kind.settled.status != UNKNOWN)
         recount(connection, campaign)
         return changed
     moved = Counter({SENDING: -changed})
     for each in settled:
-        moved[each.settled.status.value] += each.number
+        moved[each.kind.settled.status.value] += len(each.ids)
     count(connection, campaign, moved)
     return changed
 
 
-_OVER = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
+def _over(settlement: Settlement) -> Settlement:
+    over = Settled(status=MessageStatus.CANCELLED, error=CANCELLED_WITH)
+    return settlement._replace(kind=settlement.kind._replace(settled=over))
 
 
 def _keep(connection: Connection, origin: str, settlement: Settlement, *, by: str, now: datetime) -> int:
     """One statement for all rows of a kind: it leaves the wire's thread alone, as a statement for each would not."""
-    status, error, not_before = settlement.settled
+    (status, error, not_before), claimed_at, tried, same_id = settlement.kind
     values = {
         "origin": origin,
         "by": by,
-        "claim": settlement.claimed_at,
-        "rows": settlement.values,
+        "claim": claimed_at,
         "status_": status.value,
         "error_": error or None,
         "not_before_": not_before,
         "sent_at_": now if status is MessageStatus.ACCEPTED else None,
-        "untried": 0 if settlement.tried else 1,
+        "untried": 0 if tried else 1,
     }
-    return int(connection.execute(_keeping(connection.dialect.name), values).rowcount)
+    if same_id is None:
+        values |= {"rows": settlement.own}
+    else:
+        values |= {"rows": keys_for(connection, settlement.ids), "provider_message_id_": same_id or None}
+    return int(connection.execute(_keeping(connection.dialect.name, alike=same_id is not None), values).rowcount)
 
 
 @cache
-def _keeping(dialect: str) -> Update:
-    given = given_values(dialect, "rows", messages.c.id)
-    for_all: dict[str, Any] = {name: bindparam(f"{name}_") for name in ("status", "error", "not_before", "sent_at")}
-    digest, provider_message_id = func.substr(given.c.value, 1, _DIGEST), func.substr(given.c.value, _DIGEST + 1)
+def _keeping(dialect: str, *, alike: bool) -> Update:
+    names = ("status", "error", "not_before", "sent_at", *(("provider_message_id",) if alike else ()))
+    values: dict[str, Any] = {name: bindparam(f"{name}_") for name in names}
+    if alike:
+        these = one_of_bound(dialect, messages.c.id, "rows")
+    else:
+        given = given_values(dialect, "rows", messages.c.id)
+        these = messages.c.id == given.c.id
+        values["digest"] = func.nullif(func.rtrim(func.substr(given.c.value, 1, _DIGEST)), "")
+        values["provider_message_id"] = func.nullif(func.substr(given.c.value, _DIGEST + 1), "")
     return (
         messages.update()
         .where(
-            messages.c.id == given.c.id,
+            these,
             messages.c.status == bindparam("origin"),
             messages.c.claimed_by == bindparam("by"),
             messages.c.claimed_at == bindparam("claim"),
         )
-        .values(
-            **for_all,
-            digest=func.nullif(func.rtrim(digest), ""),
-            provider_message_id=func.nullif(provider_message_id, ""),
-            attempts=messages.c.attempts - bindparam("untried", type_=Integer),
-        )
+        .values(**values, attempts=messages.c.attempts - bindparam("untried", type_=Integer))
     )
 
 
