@@ -44,8 +44,8 @@ Ways = dict[str, Callable[[], float]]
 def run(messages: int, rounds: int = 3) -> None:
     """Print messages per second and ratios: SMTP first, then SendGrid."""
     with tempfile.TemporaryDirectory() as scratch:
-        smtp(World(Path(scratch) / "smtp", messages), rounds)
-        sendgrid(World(Path(scratch) / "sendgrid", SENDGRID_TIMES * messages), rounds)
+        smtp(World(Path(scratch) / "smtp", messages, backend="smtp"), rounds)
+        sendgrid(World(Path(scratch) / "sendgrid", SENDGRID_TIMES * messages, backend="sendgrid"), rounds)
 
 
 def smtp(world: "World", rounds: int) -> None:
@@ -89,9 +89,9 @@ def sendgrid(world: "World", rounds: int) -> None:
 
 
 class World:
-    """An approved campaign of so many messages in a database that every round gets a fresh copy of."""
+    """An approved campaign of so many messages, planned for a backend, in a database that every round gets a copy of."""
 
-    def __init__(self, folder: Path, messages: int) -> None:
+    def __init__(self, folder: Path, messages: int, *, backend: str) -> None:
         self.folder, self.messages = folder, messages
         folder.mkdir()
         today = datetime.now(UTC).date()
@@ -99,6 +99,7 @@ class World:
         (folder / "config.toml").write_text(demo_config(source, today=today), encoding="utf-8")
         os.environ["MMCAMPAIGN_SECRET_KEY"] = "a key for the benchmark that is long enough"
         os.environ["MMCAMPAIGN_MAIL__RATE_PER_SECOND"] = "1000000"
+        os.environ["MMCAMPAIGN_MAIL__BACKEND"] = backend
         program = load_settings(folder / "config.toml", {}).programs[PROGRAM]
         courses = tuple(course._replace(runs=(course.current_run,), coming_run=None) for course in program.courses)
         write_exports(

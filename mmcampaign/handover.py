@@ -43,7 +43,7 @@ LOCK_SECONDS = 0.0002  # for which a thread keeps Python's lock while another wa
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """Claimed messages; ``written`` if that was done while others were on the wire. ``may_go`` is that of their batch."""
+    """Claimed messages; ``written`` if they were while others were on the wire. ``may_go`` is that of their batch."""
 
     claimed: Sequence[Claimed]
     may_go: Callable[[], bool]
@@ -179,9 +179,7 @@ class Hand:
         """The next messages, in the order of planning where the backend does not want them by their shape."""
         app, provider = self._app, self._backend.name
         by_shape = provider in WRITES_THE_MAIL
-        claimer = outbox.Claimer(
-            by=self._name, provider=provider, now=app.clock(), today=app.today, writes_the_mail=by_shape
-        )
+        claimer = outbox.Claimer(by=self._name, provider=provider, now=app.clock(), today=app.today)
         for after in [None] if by_shape else [self._after, 0] if self._after else [0]:
             claimed = outbox.claim(connection, self._campaign, claimer, size=size, after=after) if size else []
             if claimed:

@@ -70,7 +70,7 @@ def show(app: App, key: str) -> ShownMessage:
         (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([claimed], [stored.content])
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
-    logged = stored.row["digest"] if stored.claimed.claimed_at else None  # before, it is of what will be handed over
+    logged = _logged(stored)
     if logged and logged not in _digests(outgoing, stored, sender):
         raise UnavailableError(
             f"Message {key} cannot be shown as it was sent: its bytes do not have the logged digest.",
@@ -80,13 +80,20 @@ def show(app: App, key: str) -> ShownMessage:
     filler = Filler(stored.shape)
     values = token_values(json.loads(stored.content.personal), stored.content.unsubscribe_url)
     return ShownMessage(
-        facts=_facts(stored.row),
+        facts=_facts({**stored.row, "digest": logged}),
         subject=outgoing.subject,
         html=filler.html(values),
         text=filler.text(values),
         eml=outgoing.eml,
         reproduced=True if logged else None,
     )
+
+
+def _logged(stored: StoredMessage) -> str | None:
+    """The digest of what was handed over; None if nothing was."""
+    row = stored.row
+    known_before = row["told_digest"] if row["claimed_at"] and row["provider"] in WRITES_THE_MAIL else None
+    return row["digest"] or known_before
 
 
 def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:

@@ -20,13 +20,14 @@ from mmcampaign.app import App
 from mmcampaign.cohorts import Decision
 from mmcampaign.context import MergeContext, own_values, personal_values, shared_values, token_values
 from mmcampaign.errors import InputError
-from mmcampaign.frozen import RecipientsDigest, fingerprint, frozen_settings, to_json
+from mmcampaign.frozen import RecipientsDigest, fingerprint, frozen_settings, sender_of, to_json
 from mmcampaign.model import Cohort, MessageStatus, Program
 from mmcampaign.rules import Candidate
 from mmcampaign.selection import BOTH, policy_of, select
 from mmcampaign.shapes import DERIVED_MARK, Filler, clean
 from mmcampaign.store import audit, campaigns
 from mmcampaign.store.campaigns import Campaign
+from mmcampaign.telling import Teller
 
 if TYPE_CHECKING:  # approve and status need no Jinja
     from mmcampaign.merge import Merged, Template
@@ -103,7 +104,7 @@ def plan(
             connection, program=program.code, name=name, planned_on=app.today, at=app.clock(), by=app.actor
         )
         settings = settings_now(app, program, template, _selection_settings(app, request, campaign, name))
-        writer = _PlanWriter(app, connection, campaign, template)
+        writer = _PlanWriter(app, connection, campaign, template, settings)
         for chosen in recipients(app, connection, program, settings, writer.exclude):
             writer.add(chosen)
             if writer.chosen % 100 == 0:
@@ -238,12 +239,15 @@ class ContextMaker:
 class _PlanWriter:
     """Writes recipients and exclusions of one campaign as they come, and keeps every shape and context once."""
 
-    def __init__(self, app: App, connection: Connection, campaign: int, template: "Template") -> None:
+    def __init__(
+        self, app: App, connection: Connection, campaign: int, template: "Template", settings: Mapping[str, Any]
+    ) -> None:
         self.chosen = self.excluded = 0
         self.digest = RecipientsDigest()
         self._connection, self._campaign, self._template = connection, campaign, template
         self._public_url = app.settings.mail.public_url
         self._secret = app.settings.secrets.secret_key
+        self._teller = Teller(app.settings.mail.backend, sender_of(settings), campaign)
         self._messages: list[dict[str, Any]] = []
         self._exclusions: list[dict[str, Any]] = []
         self._kept: set[str] = set()
@@ -255,8 +259,18 @@ class _PlanWriter:
         url = unsubscribe_url(self._public_url, message_id, self._secret)
         merged = self._template.merge(chosen.context, token_values(chosen.personal, url))
         filler = self._keep(chosen.context, merged)
+        subject = filler.subject(merged.values)
         self.chosen += 1
         self.digest.add(chosen.frozen_fields())
+        self._teller.add(
+            merged.shape,
+            merged.values,
+            message_id=message_id,
+            name=chosen.personal["name"],
+            email=learner.email,
+            subject=subject,
+            unsubscribe_url=url,
+        )
         self._messages.append(
             {
                 "message_id": message_id,
@@ -273,7 +287,7 @@ class _PlanWriter:
                 "personal": _own_json({**chosen.personal, **merged.derived}),
                 "unsubscribe_url": url,
                 "shape_digest": merged.shape.digest,
-                "subject": filler.subject(merged.values),
+                "subject": subject,
                 "deadline": _deadline(decision),
                 "status": MessageStatus.PENDING.value,
                 "attempts": 0,
@@ -301,6 +315,9 @@ class _PlanWriter:
         self._flush()
 
     def _flush(self) -> None:
+        told = self._teller.told()
+        for row in self._messages:
+            row["told"], row["told_digest"] = told.get(row["message_id"], (None, None))
         # Those of one shape are claimed together, so they stand together: fewer pages are written on their way out.
         self._messages.sort(key=itemgetter("shape_digest"))
         campaigns.add_messages(self._connection, self._messages)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, func, or_, select
 
 from mmcampaign.model import Shape
 from mmcampaign.store.outbox import Claimed, Content, stored
-from mmcampaign.store.tables import campaigns, learners, messages, shapes, whole_messages
+from mmcampaign.store.tables import campaigns, learners, merge_values, messages, shapes, whole_messages
 
 COLUMNS = (
     "message",
@@ -62,8 +62,8 @@ def history_query(wanted: HistoryFilter) -> Select[Any]:
             c.program,
             m.cohort,
             m.learner_id.label("student_id"),
-            m.email,
-            m.subject,
+            merge_values.c.email,
+            merge_values.c.subject,
             m.status,
             m.delivery_status,
             m.provider_message_id,
@@ -71,6 +71,7 @@ def history_query(wanted: HistoryFilter) -> Select[Any]:
             m.error,
         )
         .join(campaigns, c.id == m.campaign_id)
+        .join(merge_values, merge_values.c.id == m.id)
         .order_by(m.campaign_id.desc(), m.learner_id)
     )
     if wanted.campaign is not None:

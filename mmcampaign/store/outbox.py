@@ -41,7 +41,6 @@ from mmcampaign.store.tables import (
     merge_values,
     messages,
     suppressions,
-    whole_messages,
 )
 
 __all__ = [
@@ -120,7 +119,6 @@ class Claimer:
     provider: str
     now: datetime
     today: date
-    writes_the_mail: bool = False
 
 
 def claim(
@@ -175,16 +173,12 @@ def _found(*which: ColumnElement[bool], by: ColumnElement[Any]) -> Select[Any]:
 def _take(connection: Connection, campaign: int, ids: Sequence[int], claimer: Claimer) -> None:
     now = claimer.now
     values = {"by": claimer.by, "backend": claimer.provider, "now_": now, "until": now + LEASE}
-    taking = _taking(connection.dialect.name, told=claimer.writes_the_mail)
-    connection.execute(taking, {**values, "ids": keys_for(connection, ids)})
+    connection.execute(_taking(connection.dialect.name), {**values, "ids": keys_for(connection, ids)})
     count(connection, campaign, Counter({PENDING: -len(ids), SENDING: len(ids)}))
 
 
 @cache
-def _taking(dialect: str, *, told: bool) -> Update:
-    # What an earlier hand-over left belongs to other bytes: the Date of a message is that of its claim. What a provider
-    # is told is made when it is planned, with its digest.
-    earlier = ("provider_message_id", "error") if told else ("provider_message_id", "error", "digest")
+def _taking(dialect: str) -> Update:
     return (
         messages.update()
         .where(one_of_bound(dialect, messages.c.id, "ids"))
@@ -196,7 +190,10 @@ def _taking(dialect: str, *, told: bool) -> Update:
             claimed_at=bindparam("now_"),
             claimed_until=bindparam("until"),
             not_before=None,
-            **dict.fromkeys(earlier),
+            # What an earlier hand-over left belongs to other bytes: the Date of a message is that of its claim.
+            digest=None,
+            provider_message_id=None,
+            error=None,
         )
     )
 
@@ -217,12 +214,13 @@ def contents(connection: Connection, claimed: Sequence[Claimed], *, for_told: bo
 
 @cache
 def _contents(dialect: str, *, for_told: bool) -> Select[Any]:
-    columns = [whole_messages.selected_columns[name] for name in Content._fields]
+    own = merge_values.c
+    columns: list[ColumnElement[Any]] = [own[name] for name in Content._fields]
     if for_told:
-        told = merge_values.c.told
-        shown = (messages.c.email, told)
-        columns = [each if each in shown else case((told.is_(None), each), else_="") for each in columns]
-    return whole_messages.with_only_columns(messages.c.id, *columns).where(one_of_bound(dialect, messages.c.id, "ids"))
+        unneeded = [name not in ("email", "told") for name in Content._fields]
+        empty = [case((own.told.is_(None), column), else_="") for column in columns]
+        columns = [empty[place] if left_out else columns[place] for place, left_out in enumerate(unneeded)]
+    return select(own.id, *columns).where(one_of_bound(dialect, own.id, "ids"))
 
 
 def stored(row: Any) -> tuple[Claimed, Content]:
@@ -263,8 +261,8 @@ def settlements(records: Sequence[Record]) -> list[Settlement]:
 
 
 def _kind_of(record: Record) -> _Kind:
-    number, claimed_at, settled, receipt, digest, tried = record
-    return _Kind(settled, claimed_at, tried, None if digest else receipt.provider_message_id)
+    same_id = None if record.digest else record.receipt.provider_message_id
+    return _Kind(record.settled, record.claimed_at, record.tried, same_id)
 
 
 def _own(kind: _Kind, records: Sequence[Record]) -> str:
@@ -276,7 +274,6 @@ def _own(kind: _Kind, records: Sequence[Record]) -> str:
 def record(connection: Connection, campaign: int, settled: Sequence[Settlement], *, by: str, now: datetime) -> int:
     """Write what came of claimed messages; returns how many rows there were to write it to.
 
-    A digest that is there already, and of which the records say nothing, is that of what was handed over.
 
     A row is ours by process and time of claim. One that was given up as ``unknown`` meanwhile is settled all the same:
     this is the word it waits for. One that a person has settled stays as it is. What was put back belongs to nobody any

@@ -238,15 +238,13 @@ messages = Table(
     Column("message_id", Text, nullable=False, unique=True),  # opaque; stands in the headers of the mail
     Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
     Column("learner_id", BigInteger, nullable=False),
-    Column("email", Text, nullable=False),
-    Column("email_key", Text, nullable=False),
+    Column("email_key", Text, nullable=False),  # the address, case-folded
     Column("cohort", Text, nullable=False),
     Column("trigger_course", Text, nullable=False),
     Column("trigger_run", Text, nullable=False),
     Column("next_course", Text, nullable=False),  # empty: none
     Column("certificates_earned", Integer, nullable=False),
     Column("shape_digest", ForeignKey("shapes.digest"), nullable=False),
-    Column("subject", Text, nullable=False),
     Column("deadline", Date),  # last day on which this message may go out
     Column("status", Text, nullable=False),  # model.MessageStatus
     Column("delivery_status", Text),
@@ -257,7 +255,7 @@ messages = Table(
     Column("not_before", UtcDateTime),  # back-off after a refusal that proved it was not taken
     Column("provider", Text),
     Column("provider_message_id", Text),
-    Column("digest", Text),  # SHA-256 of the whole message as handed over
+    Column("digest", Text),  # SHA-256 of what was handed over, unless that was known before: see merge_values
     Column("sent_at", UtcDateTime),
     Column("error", Text),
     UniqueConstraint("campaign_id", "learner_id"),
@@ -281,17 +279,22 @@ Index(
 )
 Index("ix_messages_in_doubt", messages.c.campaign_id, sqlite_where=_IN_DOUBT, postgresql_where=_IN_DOUBT)
 
-# What a message is merged from, a row for each. It never changes, while a sender has the whole row in ``messages``
-# written anew twice; so it stands apart (decision 17). It refers to that row without a foreign key, with which SQLite
+# What is in a message, a row for each. It never changes, while a sender has the whole row in ``messages`` written anew
+# twice; so it stands apart (decisions 17 and 19). It refers to that row without a foreign key, with which SQLite
 # could not build ``messages`` anew when a later revision changes it.
 merge_values = Table(
     "merge_values",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=False),  # that of the row in ``messages``
     Column("context_digest", ForeignKey("merge_contexts.digest"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("subject", Text, nullable=False),
     Column("personal", Text, nullable=False),  # JSON: the merge values of this person alone
     Column("unsubscribe_url", Text, nullable=False),
-    Column("told", Text),  # JSON: what is said of this person to a provider that writes the mail itself
+    # JSON: what a provider that writes the mail itself is told of this person, and the digest of what that hands over.
+    # Null: the campaign was planned for another, or it is made at the hand-over.
+    Column("told", Text),
+    Column("told_digest", Text),
 )
 whole_messages = select(messages, *(column for column in merge_values.c if column is not merge_values.c.id)).join(
     merge_values, merge_values.c.id == messages.c.id

@@ -70,6 +70,7 @@ USE_CASES = {
     "mending",
     "selection",
     "planning",
+    "telling",
     "campaigns",
     "sending",
     "sending_run",
