@@ -195,8 +195,8 @@ def refuse_drift(app: App, connection: Connection, campaign: Campaign) -> None:
     nothing that it reads was changed since the approval (decision 16).
     """
     program = app.program(campaign.program)
-    template = app.merger().load(program.template, subject=program.subject)
-    now = settings_now(app, program, template, campaign.settings["selection"])
+    files = app.merger().files(program.template, subject=program.subject)
+    now = settings_now(app, program, files, campaign.settings["selection"])
     facts = changes(without_findings(campaign.settings), now)
     if not facts and not _as_approved(app, connection, campaign.id):
         facts = _recipient_changes(app, connection, campaign, program)

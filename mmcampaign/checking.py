@@ -192,7 +192,7 @@ def _nobody_today(app: App, program: Program, template: Template) -> Iterator[Me
 
 
 def _contexts(app: App, program: Program, template: Template) -> ContextMaker:
-    return ContextMaker(program, settings_now(app, program, template, {"campaign": 0, "name": "Check"}))
+    return ContextMaker(program, settings_now(app, program, template.files, {"campaign": 0, "name": "Check"}))
 
 
 def _preview_link(app: App) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 from mmcampaign.app import App
 from mmcampaign.context import token_values
 from mmcampaign.delivery import WRITES_THE_MAIL
-from mmcampaign.delivery.sendgrid_body import Writer, digest_of
+from mmcampaign.delivery.sendgrid_body import digest_of, requests_for
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.frozen import sender_of
-from mmcampaign.model import Outgoing, Sender
+from mmcampaign.model import Batch, Outgoing, Sender
 from mmcampaign.outgoing import Maker
 from mmcampaign.shapes import Filler
 from mmcampaign.store.campaigns import Campaign, get_campaign, list_campaigns
@@ -101,7 +101,7 @@ def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Itera
     if stored.row["provider"] in WRITES_THE_MAIL:
         if outgoing.told:
             yield digest_of(stored.shape, outgoing.told)
-        (request,) = Writer(stored.shape, sender).requests([outgoing._replace(told=None)], 1)
+        (request,) = requests_for(Batch(sender=sender, messages=(outgoing._replace(told=None),)), 1)
         yield from request.digests()
     yield hashlib.sha256(outgoing.eml).hexdigest()
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from itertools import groupby, islice, repeat
 from operator import attrgetter
@@ -93,7 +94,11 @@ class Maker:
         self._shape, self._campaign = shape, campaign
         self._composer = Composer(shape, sender) if whole else None
         self._domain = sender.email.rpartition("@")[2]
-        self._names = {field: own_name(field) for field in Filler(shape).fields}
+
+    @cached_property
+    def _names(self) -> dict[str, str | None]:
+        """Of each field in the shape, the name of a person's own value; None for the unsubscribe link."""
+        return {field: own_name(field) for field in Filler(self._shape).fields}
 
     def outgoing(self, claimed: Sequence[Claimed], contents: Sequence[Content]) -> list[Outgoing]:
         """The messages. Raises ``ValueError`` when an address, link or id of any could not stand in a mail header."""

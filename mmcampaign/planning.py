@@ -103,7 +103,7 @@ def plan(
         campaign = campaigns.add_campaign(
             connection, program=program.code, name=name, planned_on=app.today, at=app.clock(), by=app.actor
         )
-        settings = settings_now(app, program, template, _selection_settings(app, request, campaign, name))
+        settings = settings_now(app, program, template.files, _selection_settings(app, request, campaign, name))
         writer = _PlanWriter(app, connection, campaign, template, settings)
         for chosen in recipients(app, connection, program, settings, writer.exclude):
             writer.add(chosen)
@@ -155,8 +155,8 @@ def _selection_settings(app: App, request: PlanRequest, campaign: int, name: str
     }
 
 
-def settings_now(app: App, program: Program, template: "Template", selection: Mapping[str, Any]) -> dict[str, Any]:
-    """Today's settings in the form that a campaign freezes."""
+def settings_now(app: App, program: Program, files: Mapping[str, str], selection: Mapping[str, Any]) -> dict[str, Any]:
+    """Today's settings in the form that a campaign freezes. ``files`` are those of the template."""
     settings = app.settings
     return frozen_settings(
         program=program,
@@ -168,7 +168,7 @@ def settings_now(app: App, program: Program, template: "Template", selection: Ma
             "links_signed": bool(settings.secrets.secret_key),
         },
         policy={"cooldown_days": settings.policy.cooldown_days, "consent": settings.policy.consent},
-        templates={path: _sha256(content) for path, content in template.files.items()},
+        templates={path: _sha256(content) for path, content in files.items()},
         selection=selection,
     )
 

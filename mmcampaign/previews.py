@@ -109,7 +109,7 @@ class _PreviewMaker:
 
     def __init__(self, app: App, program: Program, template: Template) -> None:
         selection = {"campaign": 0, "name": "Preview"}
-        self._contexts = ContextMaker(program, settings_now(app, program, template, selection))
+        self._contexts = ContextMaker(program, settings_now(app, program, template.files, selection))
         self._template, self._program = template, program
         self._sender, self._now = app.settings.mail.sender, app.clock()
         self._link = f"{app.settings.mail.public_url}/u/preview"

@@ -71,25 +71,6 @@ class Writer:
         self._words = ",".join([f"{quoted(token)}:%s" for token in self._filler.tokens])
         self._told_apart = f"{about}}}"
         self._told = f'{about},"substitutions":{{{self._words}}}}}' if self._words else self._told_apart
-        self._shared = len(quoted(shape.html)) + len(quoted(shape.text))
-
-    def requests(self, messages: Sequence[Outgoing], at_most: int) -> list[Request]:
-        """All of them once, in requests of ``at_most`` people; they could stand in a mail (``require_writable``).
-
-        Who has more words than the substitutions may hold goes alone and is told the whole text instead.
-        """
-        people = [message.told or "" for message in messages]
-        if not all(people):
-            people = self.people(messages)
-        alone = [self._filled(message) for message, person in zip(messages, people, strict=True) if not person]
-        if alone:
-            messages = [message for message, person in zip(messages, people, strict=True) if person]
-            people = list(filter(None, people))
-        room = MAX_REQUEST - self._shared
-        return [
-            Request(messages=messages[part], people=people[part], text=self._shape.text, html=self._shape.html)
-            for part in _parts(messages, people, at_most, room)
-        ] + alone
 
     def people(self, messages: Sequence[Outgoing]) -> list[str]:
         """What SendGrid is told of each of them; nothing of whoever has more words than the substitutions may hold."""
@@ -112,7 +93,8 @@ class Writer:
     def _is_too_much(self, words: tuple[str, ...]) -> bool:
         return len(self._words % words) + len("{}") > MAX_SUBSTITUTIONS
 
-    def _filled(self, message: Outgoing) -> Request:
+    def filled(self, message: Outgoing) -> Request:
+        """One person alone, who is told the whole text."""
         person = self._told_apart % self._rows([message])[0][:_OWN]
         text, html = self._filler.text(message.values), self._filler.html(message.values)
         return Request(messages=(message,), people=(person,), text=text, html=html, filled=True)
@@ -121,13 +103,28 @@ class Writer:
 def requests_for(batch: Batch, batch_size: int) -> list[Request]:
     """Everybody of the batch once, in as few requests as the limits allow, one shape after the other.
 
-    An address stands only once in a request (Errors page).
+    All could stand in a mail (``require_writable``). An address stands only once in a request (Errors page). Who has
+    more words than the substitutions may hold goes alone.
     """
+    at_most = min(batch_size, MAX_PEOPLE)
     return [
-        request
-        for messages in _by_shape(batch.messages)
-        for request in _writer(messages[0].shape, batch.sender).requests(messages, min(batch_size, MAX_PEOPLE))
+        request for messages in _by_shape(batch.messages) for request in _of_one_shape(messages, batch.sender, at_most)
     ]
+
+
+def _of_one_shape(messages: Sequence[Outgoing], sender: Sender, at_most: int) -> list[Request]:
+    shape, alone = messages[0].shape, list[Request]()
+    people = [message.told or "" for message in messages]
+    if not all(people):
+        writer = _writer(shape, sender)
+        people = writer.people(messages)
+        alone = [writer.filled(message) for message, person in zip(messages, people, strict=True) if not person]
+        messages = [message for message, person in zip(messages, people, strict=True) if person]
+        people = list(filter(None, people))
+    parts = _parts(messages, people, at_most, MAX_REQUEST - _size(shape))
+    return [
+        Request(messages=messages[part], people=people[part], text=shape.text, html=shape.html) for part in parts
+    ] + alone
 
 
 def _by_shape(messages: Sequence[Outgoing]) -> Iterable[list[Outgoing]]:
@@ -158,6 +155,12 @@ def told_beforehand(messages: Sequence[Outgoing], sender: Sender) -> dict[str, t
 
 
 _writer = lru_cache(maxsize=32)(Writer)
+
+
+@lru_cache(maxsize=32)
+def _size(shape: Shape) -> int:
+    """Of its parts in JSON, in bytes."""
+    return len(quoted(shape.html)) + len(quoted(shape.text))
 
 
 def _parts(messages: Sequence[Outgoing], people: Sequence[str], at_most: int, room: int) -> Iterator[slice]:
