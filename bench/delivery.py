@@ -89,7 +89,7 @@ def sendgrid(world: "World", rounds: int) -> None:
 
 
 class World:
-    """An approved campaign of so many messages, planned for a backend, in a database that every round gets a copy of."""
+    """An approved campaign of so many messages, planned for a backend; every round gets a copy of its database."""
 
     def __init__(self, folder: Path, messages: int, *, backend: str) -> None:
         self.folder, self.messages = folder, messages

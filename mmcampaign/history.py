@@ -10,10 +10,10 @@ from typing import Any
 from mmcampaign.app import App
 from mmcampaign.context import token_values
 from mmcampaign.delivery import WRITES_THE_MAIL
-from mmcampaign.delivery.sendgrid_body import digest_of, requests_for
+from mmcampaign.delivery.sendgrid_body import requests_for
 from mmcampaign.errors import InputError, UnavailableError
 from mmcampaign.frozen import sender_of
-from mmcampaign.model import Batch, Outgoing, Sender
+from mmcampaign.model import Batch, MessageStatus, Outgoing, Sender
 from mmcampaign.outgoing import Maker
 from mmcampaign.shapes import Filler
 from mmcampaign.store.campaigns import Campaign, get_campaign, list_campaigns
@@ -67,7 +67,7 @@ def show(app: App, key: str) -> ShownMessage:
     claimed = stored.claimed._replace(claimed_at=dated)
     campaign = stored.row["campaign_id"]
     try:
-        (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([claimed], [stored.content])
+        (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([(claimed, stored.content)])
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
     logged = _logged(stored)
@@ -89,20 +89,22 @@ def show(app: App, key: str) -> ShownMessage:
     )
 
 
+_HANDED_OVER = frozenset({MessageStatus.SENDING, MessageStatus.ACCEPTED, MessageStatus.FAILED, MessageStatus.UNKNOWN})
+
+
 def _logged(stored: StoredMessage) -> str | None:
-    """The digest of what was handed over; None if nothing was."""
+    """The digest of what was handed over; None if nothing was. Of what was told it was known before."""
     row = stored.row
-    known_before = row["told_digest"] if row["claimed_at"] and row["provider"] in WRITES_THE_MAIL else None
-    return row["digest"] or known_before
+    told = row["provider"] in WRITES_THE_MAIL and row["status"] in _HANDED_OVER
+    return row["digest"] or (row["told_digest"] if told else None)
 
 
 def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:
     """What may have been logged for a message: the digest of what its provider was told, or of the whole message."""
     if stored.row["provider"] in WRITES_THE_MAIL:
-        if outgoing.told:
-            yield digest_of(stored.shape, outgoing.told)
         (request,) = requests_for(Batch(sender=sender, messages=(outgoing._replace(told=None),)), 1)
-        yield from request.digests()
+        if outgoing.told in (None, *request.people):
+            yield from request.digests()
     yield hashlib.sha256(outgoing.eml).hexdigest()
 
 

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
-from itertools import groupby, islice, repeat
-from operator import attrgetter
+from itertools import groupby, repeat
 from threading import Lock
 
 from sqlalchemy import Connection
@@ -21,6 +20,8 @@ from mmcampaign.store import campaigns, outbox
 from mmcampaign.store.campaigns import Campaign
 from mmcampaign.store.engine import Store
 from mmcampaign.store.outbox import Claimed, Content
+
+Claimable = tuple[Claimed, Content]
 
 MOST_SHAPES = 100  # kept ready at a time
 
@@ -52,14 +53,13 @@ class Desk:
     def written(self, claimed: Sequence[Claimed]) -> Written:
         """These messages as they are handed over. Raises UnavailableError when the database does not answer."""
         with self._store.read() as connection:
-            contents = iter(outbox.contents(connection, claimed, for_told=not self._whole))
+            contents = outbox.contents(connection, claimed, for_told=not self._whole)
             with self._one_at_a_time:
                 makers = {digest: self._maker(connection, digest) for digest in {each.shape_digest for each in claimed}}
         outgoing: list[Outgoing] = []
         failed: dict[str, Receipt] = {}
-        for digest, run in groupby(claimed, key=attrgetter("shape_digest")):
-            messages = list(run)
-            outgoing += _made(makers[digest], messages, list(islice(contents, len(messages))), failed)
+        for (digest, _), run in groupby(zip(claimed, contents, strict=True), key=_alike):
+            outgoing += _made(makers[digest], list(run), failed)
         digests = {each.message_id: sha256(each.eml).hexdigest() for each in outgoing if each.eml}
         return Written(messages=outgoing, failed=failed, digests=digests)
 
@@ -72,17 +72,20 @@ class Desk:
         return self._makers[digest]
 
 
-def _made(
-    maker: "Maker", claimed: Sequence[Claimed], contents: Sequence[Content], failed: dict[str, Receipt]
-) -> list[Outgoing]:
+def _alike(message: Claimable) -> tuple[str, bool]:
+    """Those are made together that have the same shape, and for whom what is told lies ready or not."""
+    claimed, content = message
+    return claimed.shape_digest, not content.told
+
+
+def _made(maker: "Maker", messages: Sequence[Claimable], failed: dict[str, Receipt]) -> list[Outgoing]:
     """The messages without those that cannot be written."""
     try:
-        return maker.outgoing(claimed, contents)
+        return maker.outgoing(messages)
     except ValueError as error:
-        if len(claimed) > 1:
-            each = zip(claimed, contents, strict=True)
-            return [outgoing for one, content in each for outgoing in _made(maker, [one], [content], failed)]
-        message_id = claimed[0].message_id
+        if len(messages) > 1:
+            return [outgoing for message in messages for outgoing in _made(maker, [message], failed)]
+        message_id = messages[0][0].message_id
         failed[message_id] = Receipt(message_id=message_id, outcome=Outcome.FAILED, error=str(error))
         return []
 
@@ -100,25 +103,29 @@ class Maker:
         """Of each field in the shape, the name of a person's own value; None for the unsubscribe link."""
         return {field: own_name(field) for field in Filler(self._shape).fields}
 
-    def outgoing(self, claimed: Sequence[Claimed], contents: Sequence[Content]) -> list[Outgoing]:
-        """The messages. Raises ``ValueError`` when an address, link or id of any could not stand in a mail header."""
+    def outgoing(self, messages: Sequence[Claimable]) -> list[Outgoing]:
+        """The messages; for all of them what is told lies ready, or for none.
+
+        Raises ``ValueError`` when an address, link or id of any could not stand in a mail header.
+        """
+        claimed, contents = zip(*messages, strict=True)
         ids = [each.message_id for each in claimed]
         emails, subjects, links, personal, told = zip(*contents, strict=True)
         addresses = emails if "".join(emails).isascii() else [ascii_address(email) for email in emails]
         names: Iterable[str] = repeat("")
         values: Iterable[Mapping[str, str]] = repeat({})
         eml: Iterable[bytes] = repeat(b"")
-        if self._composer or not all(told):  # what is told was made of a message that can be written
+        if self._composer or not told[0]:  # what lies ready was made of a message that can be written
             own = json.loads(f"[{','.join(personal)}]")  # of all at once: that takes half the time
             names = [each["name"] for each in own]
             values = self._values(own, links)
-            if not self._composer:
-                require_writable(ids, addresses, links)
         if self._composer:
-            each = zip(claimed, contents, names, values, strict=True)
-            eml = [self._composed(self._composer, *message) for message in each]
+            eml = list(map(partial(self._composed, self._composer), claimed, contents, names, values))
+        elif not told[0]:
+            require_writable(ids, addresses, links)
         campaign, shape = repeat(self._campaign), repeat(self._shape)
-        return list(map(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told))
+        words = (each or None for each in told)
+        return list(map(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, words))
 
     def _values(self, personal: Sequence[Mapping[str, str]], links: Sequence[str]) -> list[dict[str, str]]:
         """For each message what the tokens of the shape stand for, by field."""

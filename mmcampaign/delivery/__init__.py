@@ -3,6 +3,7 @@
 import importlib
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -143,10 +144,16 @@ _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]+@[^\s<>()\[\]\"',;]+")
 
 def quote_reply(reply: str | bytes, message: Outgoing | None = None) -> str:
     """A server's own words on one line of at most 200 characters, without addresses and the person's name."""
+    people = [(message.to_name, message.to_email)] if message else []
+    return quote_reply_about(reply, people)
+
+
+def quote_reply_about(reply: str | bytes, people: Iterable[tuple[str, str]]) -> str:
+    """The same of a reply that may speak of any of these people, each with name and address."""
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     text = _ADDRESS.sub("[address]", " ".join("".join(c if c.isprintable() else " " for c in text).split()))
-    if message:
-        for private in (message.to_name, message.to_email.rpartition("@")[0]):
-            if private:
-                text = re.sub(rf"(?<!\w){re.escape(private)}(?!\w)", "[name]", text, flags=re.IGNORECASE)
+    private = {word for name, email in people for word in (name, email.rpartition("@")[0]) if word}
+    if private and text:
+        words = "|".join(map(re.escape, sorted(private, key=len, reverse=True)))
+        text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", "[name]", text, flags=re.IGNORECASE)
     return text if len(text) <= 200 else text[:199] + "…"

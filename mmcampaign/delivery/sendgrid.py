@@ -11,7 +11,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain, repeat
 from typing import Any
 from urllib.error import URLError
@@ -21,11 +21,11 @@ from python_http_client.client import Response
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
-from mmcampaign.delivery import SendgridOptions, quote_reply
+from mmcampaign.delivery import SendgridOptions, quote_reply_about
 from mmcampaign.delivery.retry_after import retry_after
 from mmcampaign.delivery.sendgrid_body import Request, requests_for
 from mmcampaign.errors import ConfigError
-from mmcampaign.model import Batch, Outcome, Outgoing, Receipt
+from mmcampaign.model import Batch, Outcome, Receipt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,27 +92,19 @@ class _Answer:
 
     def receipts(self, request: Request, *, tried: bool = True) -> Iterator[Receipt]:
         """One for each message. ``tried`` is False for a request that was not posted any more."""
-        if not tried:
-            return map(partial(self._refused, tried=False), request.messages, request.people)
-        if self.meaning.outcome is Outcome.ACCEPTED:
-            ids = [message.message_id for message in request.messages]
-            same = (Outcome.ACCEPTED, self.provider_message_id, "", False, False, None)
-            return map(Receipt, ids, *map(repeat, same), request.digests())
-        refused = map(self._refused, request.messages, request.people)
-        return (receipt._replace(digest=digest) for receipt, digest in zip(refused, request.digests(), strict=True))
+        meaning = self.meaning
+        outcome = meaning.outcome if tried else Outcome.NOT_TAKEN
+        error = "" if outcome is Outcome.ACCEPTED else self._sentence(request, tried=tried)
+        same = outcome, self.provider_message_id, error, meaning.halt, meaning.slower, self.retry_after
+        digests = request.digests() if tried else repeat("")
+        return map(Receipt, [message.message_id for message in request.messages], *map(repeat, same), digests)
 
-    def _refused(self, message: Outgoing, person: str, *, tried: bool = True) -> Receipt:
-        addressed = message._replace(to_name=json.loads(person)["to"][0].get("name", ""))
-        said = ": ".join(filter(None, [str(self.code or ""), quote_reply(self.words, addressed)]))
+    def _sentence(self, request: Request, *, tried: bool) -> str:
+        """Why nobody in the request was mailed, or may not have been, without anybody's name and address."""
+        people = ((to.get("name", ""), to["email"]) for person in request.people for to in json.loads(person)["to"])
+        said = ": ".join(filter(None, [str(self.code or ""), self.words and quote_reply_about(self.words, people)]))
         sentence = f"{self.meaning.sentence} ({said})." if said else f"{self.meaning.sentence}."
-        return Receipt(
-            message_id=message.message_id,
-            outcome=self.meaning.outcome if tried else Outcome.NOT_TAKEN,
-            error=sentence if tried else f"Not handed over, because of the messages before it. {sentence}",
-            halt=self.meaning.halt,
-            slower=self.meaning.slower,
-            retry_after=self.retry_after,
-        )
+        return sentence if tried else f"Not handed over, because of the messages before it. {sentence}"
 
 
 class SendgridBackend:

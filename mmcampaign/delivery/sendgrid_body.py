@@ -107,31 +107,32 @@ def requests_for(batch: Batch, batch_size: int) -> list[Request]:
     more words than the substitutions may hold goes alone.
     """
     at_most = min(batch_size, MAX_PEOPLE)
-    return [
-        request for messages in _by_shape(batch.messages) for request in _of_one_shape(messages, batch.sender, at_most)
-    ]
+    alike = _grouped(batch.messages)
+    return [request for messages in alike for request in _requests(messages, batch.sender, at_most)]
 
 
-def _of_one_shape(messages: Sequence[Outgoing], sender: Sender, at_most: int) -> list[Request]:
+def _grouped(messages: Sequence[Outgoing]) -> Iterable[list[Outgoing]]:
+    """Those of one shape, apart those for whom what is told lies ready and those for whom it is to be made."""
+    groups: dict[tuple[str, bool], list[Outgoing]] = {}
+    for message in messages:
+        groups.setdefault((message.shape.digest, message.told is None), []).append(message)
+    return groups.values()
+
+
+def _requests(messages: Sequence[Outgoing], sender: Sender, at_most: int) -> list[Request]:
     shape, alone = messages[0].shape, list[Request]()
     people = [message.told or "" for message in messages]
-    if not all(people):
+    if messages[0].told is None:
         writer = _writer(shape, sender)
         people = writer.people(messages)
         alone = [writer.filled(message) for message, person in zip(messages, people, strict=True) if not person]
         messages = [message for message, person in zip(messages, people, strict=True) if person]
         people = list(filter(None, people))
     parts = _parts(messages, people, at_most, MAX_REQUEST - _size(shape))
-    return [
+    together = [
         Request(messages=messages[part], people=people[part], text=shape.text, html=shape.html) for part in parts
-    ] + alone
-
-
-def _by_shape(messages: Sequence[Outgoing]) -> Iterable[list[Outgoing]]:
-    shapes: dict[str, list[Outgoing]] = {}
-    for message in messages:
-        shapes.setdefault(message.shape.digest, []).append(message)
-    return shapes.values()
+    ]
+    return together + alone
 
 
 def digest_of(shape: Shape, *told: str) -> str:
@@ -146,7 +147,7 @@ def told_beforehand(messages: Sequence[Outgoing], sender: Sender) -> dict[str, t
     """
     return {
         message.message_id: (person, digest_of(message.shape, person))
-        for of_one_shape in _by_shape(messages)
+        for of_one_shape in _grouped(messages)
         for message, person in zip(
             of_one_shape, _writer(of_one_shape[0].shape, sender).people(of_one_shape), strict=True
         )

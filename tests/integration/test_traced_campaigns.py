@@ -81,11 +81,12 @@ def test_sendgrid_gets_one_body_and_the_derived_words(app: TestApp):
     send(app, SendRequest(campaign=campaign), confirm=lambda _campaign, _number: None)
     assert sum(len(batch.messages) for batch in bodies) == len(NAMES)
     for batch in bodies:
-        for request, person in ((each, person) for each in requests_for(batch, 500) for person in each.people):
-            text = request.text
-            for token, words in json.loads(person.json)["substitutions"].items():
-                text = text.replace(token, words)
-            assert text == show(app, person.message.message_id).text
+        for request in requests_for(batch, 500):
+            for message, person in zip(request.messages, request.people, strict=True):
+                text = request.text
+                for token, words in json.loads(person)["substitutions"].items():
+                    text = text.replace(token, words)
+                assert text == show(app, message.message_id).text
 
 
 def test_a_dry_run_says_who_is_rendered_one_by_one_and_why(app: TestApp, tmp_path: Path):
