@@ -78,7 +78,9 @@ async def _sendgrid(reader: StreamReader, writer: StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             found = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
-            await reader.readexactly(int(found[1]) if found else 0)
+            left = int(found[1]) if found else 0
+            while left and (read := await reader.read(left)):  # nothing is kept: the sender is measured, not the sink
+                left -= len(read)
             writer.write(b"HTTP/1.1 202 Accepted\r\nX-Message-Id: sink\r\nContent-Length: 0\r\n\r\n")
     writer.close()
 

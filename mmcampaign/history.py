@@ -102,8 +102,8 @@ def _logged(stored: StoredMessage) -> str | None:
 def _digests(outgoing: Outgoing, stored: StoredMessage, sender: Sender) -> Iterator[str]:
     """What may have been logged for a message: the digest of what its provider was told, or of the whole message."""
     if stored.row["provider"] in WRITES_THE_MAIL:
-        (request,) = requests_for(Batch(sender=sender, messages=(outgoing._replace(told=None),)), 1)
-        if outgoing.told in (None, *request.people):
+        (request,) = requests_for(Batch(sender=sender, messages=(outgoing._replace(told=""),)), 1)
+        if outgoing.told in ("", *request.people):
             yield from request.digests()
     yield hashlib.sha256(outgoing.eml).hexdigest()
 

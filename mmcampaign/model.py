@@ -253,8 +253,8 @@ class Outgoing(NamedTuple):
     provider that writes it itself.
 
     ``values`` are the plain personal values that fill the tokens of its ``shape``, by field name. ``told`` is what such
-    a provider is told of this person, if that was made when the campaign was planned; then name and values may be
-    missing.
+    a provider is told of this person, if that was made when the campaign was planned; then nothing else but the
+    address need be there.
     """
 
     message_id: str
@@ -266,7 +266,7 @@ class Outgoing(NamedTuple):
     values: Mapping[str, str]
     shape: Shape
     eml: bytes = b""
-    told: str | None = None
+    told: str = ""
 
 
 class Batch(NamedTuple):

@@ -16,12 +16,13 @@ from mmcampaign.frozen import sender_of
 from mmcampaign.mime import Composer, ascii_address, require_writable
 from mmcampaign.model import Outcome, Outgoing, Receipt, Sender, Shape
 from mmcampaign.shapes import Filler
-from mmcampaign.store import campaigns, outbox
+from mmcampaign.store import campaigns
 from mmcampaign.store.campaigns import Campaign
+from mmcampaign.store.contents import Content, contents
 from mmcampaign.store.engine import Store
-from mmcampaign.store.outbox import Claimed, Content
+from mmcampaign.store.outbox import Claimed
 
-Claimable = tuple[Claimed, Content]
+ClaimedContent = tuple[Claimed, Content]
 
 MOST_SHAPES = 100  # kept ready at a time
 
@@ -53,12 +54,12 @@ class Desk:
     def written(self, claimed: Sequence[Claimed]) -> Written:
         """These messages as they are handed over. Raises UnavailableError when the database does not answer."""
         with self._store.read() as connection:
-            contents = outbox.contents(connection, claimed, for_told=not self._whole)
+            found = contents(connection, [each.id for each in claimed], for_told=not self._whole)
             with self._one_at_a_time:
                 makers = {digest: self._maker(connection, digest) for digest in {each.shape_digest for each in claimed}}
         outgoing: list[Outgoing] = []
         failed: dict[str, Receipt] = {}
-        for (digest, _), run in groupby(zip(claimed, contents, strict=True), key=_alike):
+        for (digest, _), run in groupby(zip(claimed, found, strict=True), key=_alike):
             outgoing += _made(makers[digest], list(run), failed)
         digests = {each.message_id: sha256(each.eml).hexdigest() for each in outgoing if each.eml}
         return Written(messages=outgoing, failed=failed, digests=digests)
@@ -72,13 +73,13 @@ class Desk:
         return self._makers[digest]
 
 
-def _alike(message: Claimable) -> tuple[str, bool]:
+def _alike(message: ClaimedContent) -> tuple[str, bool]:
     """Those are made together that have the same shape, and for whom what is told lies ready or not."""
     claimed, content = message
     return claimed.shape_digest, not content.told
 
 
-def _made(maker: "Maker", messages: Sequence[Claimable], failed: dict[str, Receipt]) -> list[Outgoing]:
+def _made(maker: "Maker", messages: Sequence[ClaimedContent], failed: dict[str, Receipt]) -> list[Outgoing]:
     """The messages without those that cannot be written."""
     try:
         return maker.outgoing(messages)
@@ -103,14 +104,14 @@ class Maker:
         """Of each field in the shape, the name of a person's own value; None for the unsubscribe link."""
         return {field: own_name(field) for field in Filler(self._shape).fields}
 
-    def outgoing(self, messages: Sequence[Claimable]) -> list[Outgoing]:
+    def outgoing(self, messages: Sequence[ClaimedContent]) -> list[Outgoing]:
         """The messages; for all of them what is told lies ready, or for none.
 
         Raises ``ValueError`` when an address, link or id of any could not stand in a mail header.
         """
-        claimed, contents = zip(*messages, strict=True)
+        claimed, content = zip(*messages, strict=True)
         ids = [each.message_id for each in claimed]
-        emails, subjects, links, personal, told = zip(*contents, strict=True)
+        emails, subjects, links, personal, told = zip(*content, strict=True)
         addresses = emails if "".join(emails).isascii() else [ascii_address(email) for email in emails]
         names: Iterable[str] = repeat("")
         values: Iterable[Mapping[str, str]] = repeat({})
@@ -120,12 +121,11 @@ class Maker:
             names = [each["name"] for each in own]
             values = self._values(own, links)
         if self._composer:
-            eml = list(map(partial(self._composed, self._composer), claimed, contents, names, values))
+            eml = list(map(partial(self._composed, self._composer), claimed, content, names, values))
         elif not told[0]:
             require_writable(ids, addresses, links)
         campaign, shape = repeat(self._campaign), repeat(self._shape)
-        words = (each or None for each in told)
-        return list(map(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, words))
+        return list(map(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told))
 
     def _values(self, personal: Sequence[Mapping[str, str]], links: Sequence[str]) -> list[dict[str, str]]:
         """For each message what the tokens of the shape stand for, by field."""

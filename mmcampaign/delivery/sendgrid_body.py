@@ -115,14 +115,14 @@ def _grouped(messages: Sequence[Outgoing]) -> Iterable[list[Outgoing]]:
     """Those of one shape, apart those for whom what is told lies ready and those for whom it is to be made."""
     groups: dict[tuple[str, bool], list[Outgoing]] = {}
     for message in messages:
-        groups.setdefault((message.shape.digest, message.told is None), []).append(message)
+        groups.setdefault((message.shape.digest, bool(message.told)), []).append(message)
     return groups.values()
 
 
 def _requests(messages: Sequence[Outgoing], sender: Sender, at_most: int) -> list[Request]:
     shape, alone = messages[0].shape, list[Request]()
-    people = [message.told or "" for message in messages]
-    if messages[0].told is None:
+    people = [message.told for message in messages]
+    if not messages[0].told:
         writer = _writer(shape, sender)
         people = writer.people(messages)
         alone = [writer.filled(message) for message, person in zip(messages, people, strict=True) if not person]

@@ -62,10 +62,10 @@ _BETWEEN = "\x1f"  # ASCII's own separator of units, which hardly any value hold
 
 
 def columns_of(connection: Connection, query: Select[Any], parameters: Mapping[str, Any]) -> list[list[Any]]:
-    """What a query of whole numbers and texts finds, column by column; no columns if it finds nothing.
+    """What a query of whole numbers and texts finds, column by column; no columns if it finds nothing. Null is empty.
 
     SQLite gives one row at a time, and Python's sqlite3 lets another thread in before each: where one is busy, that is
-    a wait for each row. So there each column comes as one text, in which what is null is empty.
+    a wait for each row. So there each column comes as one text.
     """
     if connection.dialect.name == "sqlite":
         count, *texts = connection.execute(_at_once(query), parameters).one()
@@ -75,7 +75,8 @@ def columns_of(connection: Connection, query: Select[Any], parameters: Mapping[s
                 list(map(int, column)) if isinstance(kind.type, Integer) else column
                 for kind, column in zip(query.selected_columns, columns, strict=bool(count))
             ]
-    return list(map(list, zip(*connection.execute(query, parameters), strict=True)))
+    rows = connection.execute(query, parameters)
+    return [["" if value is None else value for value in column] for column in zip(*rows, strict=True)]
 
 
 @lru_cache(maxsize=32)

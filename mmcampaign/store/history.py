@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, or_, select
 
 from mmcampaign.model import Shape
-from mmcampaign.store.outbox import Claimed, Content, stored
+from mmcampaign.store.contents import Content, stored
+from mmcampaign.store.outbox import Claimed
 from mmcampaign.store.tables import campaigns, learners, merge_values, messages, shapes, whole_messages
 
 COLUMNS = (

@@ -38,7 +38,6 @@ from mmcampaign.store.tables import (
     IS_PENDING,
     IS_SENDING,
     IS_UNKNOWN,
-    merge_values,
     messages,
     suppressions,
 )
@@ -48,12 +47,10 @@ __all__ = [
     "LEASE",
     "Claimed",
     "Claimer",
-    "Content",
     "Record",
     "Settlement",
     "cancel_pending",
     "claim",
-    "contents",
     "count_by_status",
     "drop_unmailable",
     "hold",
@@ -63,7 +60,6 @@ __all__ = [
     "orphans",
     "record",
     "settlements",
-    "stored",
     "unknown_ids",
 ]
 
@@ -84,20 +80,6 @@ class Claimed(NamedTuple):
     shape_digest: str
     attempts: int
     claimed_at: datetime
-
-
-class Content(NamedTuple):
-    """What was frozen of a message when it was planned, beside its shape.
-
-    ``personal`` are the person's own merge values as JSON; ``told`` is what a provider that writes the mail itself is
-    told of them, if the campaign was planned for one.
-    """
-
-    email: str
-    subject: str
-    unsubscribe_url: str
-    personal: str
-    told: str | None
 
 
 class Record(NamedTuple):
@@ -196,37 +178,6 @@ def _taking(dialect: str) -> Update:
             error=None,
         )
     )
-
-
-def contents(connection: Connection, claimed: Sequence[Claimed], *, for_told: bool = False) -> list[Content]:
-    """What these messages are made from, in their order. It never changes, so any transaction may read it.
-
-    ``for_told``: for a provider that writes the mail itself; where it is known what it is told, all else but the
-    address is left empty.
-    """
-    ids = [each.id for each in claimed]
-    found, *columns = columns_of(
-        connection, _contents(connection.dialect.name, for_told=for_told), {"ids": keys_for(connection, ids)}
-    )
-    by_id = dict(zip(found, map(Content, *columns), strict=True))
-    return [by_id[number] for number in ids]
-
-
-@cache
-def _contents(dialect: str, *, for_told: bool) -> Select[Any]:
-    own = merge_values.c
-    columns: list[ColumnElement[Any]] = [own[name] for name in Content._fields]
-    if for_told:
-        unneeded = [name not in ("email", "told") for name in Content._fields]
-        empty = [case((own.told.is_(None), column), else_="") for column in columns]
-        columns = [empty[place] if left_out else columns[place] for place, left_out in enumerate(unneeded)]
-    return select(own.id, *columns).where(one_of_bound(dialect, own.id, "ids"))
-
-
-def stored(row: Any) -> tuple[Claimed, Content]:
-    """A row of ``whole_messages`` as what its bytes are made from."""
-    claimed, content = (map(row._mapping.__getitem__, kind._fields) for kind in (Claimed, Content))
-    return Claimed._make(claimed), Content._make(content)
 
 
 class _Kind(NamedTuple):

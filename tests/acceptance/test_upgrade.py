@@ -9,7 +9,7 @@ from tests.acceptance.conftest import World
 from tests.migrations import go_back
 
 
-@pytest.mark.parametrize("revision", ["0001", "0004"])
+@pytest.mark.parametrize("revision", ["0001", "0004", "0005"])
 def test_a_campaign_half_sent_by_an_earlier_version_is_finished_by_this_one(world: World, revision: str) -> None:
     cli = world("small approved")
     cli.json("send", 1, "--yes", "--expect", 5, "--limit", 5)

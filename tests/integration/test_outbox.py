@@ -8,6 +8,7 @@ import pytest
 from mmcampaign.model import CampaignState, MessageStatus, Outcome
 from mmcampaign.store import outbox
 from mmcampaign.store.campaigns import change_state
+from mmcampaign.store.contents import contents
 from mmcampaign.store.engine import Store
 from mmcampaign.store.outbox import LEASE, Claimed
 from tests.builders import NOW, TODAY
@@ -45,14 +46,14 @@ def test_what_is_in_a_message_is_read_in_the_order_asked_for(store: Store):
     with store.write() as connection:
         for learner, name in enumerate(names, start=1):
             add_message(connection, campaign, learner, subject=name, told=None if learner == 1 else f"told {learner}")
-    claimed = claim(store, campaign)[::-1]
+    ids = [message.id for message in claim(store, campaign)][::-1]
     with store.read() as connection:
-        whole = outbox.contents(connection, claimed)
-        told = outbox.contents(connection, claimed, for_told=True)
-        assert outbox.contents(connection, claimed[:1]) == whole[:1]
+        whole = contents(connection, ids)
+        told = contents(connection, ids, for_told=True)
+        assert contents(connection, ids[:1]) == whole[:1]
     assert [each.subject for each in whole] == names[::-1]
-    assert [each.told or "" for each in whole] == ["told 4", "told 3", "told 2", ""]
-    assert [(each.email, each.told or "") for each in told] == [(each.email, each.told or "") for each in whole]
+    assert [each.told for each in whole] == ["told 4", "told 3", "told 2", ""]
+    assert [(each.email, each.told) for each in told] == [(each.email, each.told) for each in whole]
     assert [each.personal for each in told] == ["", "", "", '{"name": "Ana"}'], "only where it is needed"
 
 

@@ -20,8 +20,8 @@ from mmcampaign.model import Batch, MessageStatus, Sender
 from mmcampaign.outgoing import Maker
 from mmcampaign.planning import PlanRequest, plan
 from mmcampaign.sending import SendRequest, send
-from mmcampaign.store import outbox
 from mmcampaign.store.campaigns import get_shape
+from mmcampaign.store.contents import stored
 from mmcampaign.store.engine import Store
 from mmcampaign.store.tables import merge_values, whole_messages
 from tests.builders import make_candidate, make_learner, make_program
@@ -78,10 +78,10 @@ def test_it_is_what_would_be_made_at_the_hand_over(app: TestApp):
     rows = log(app)
     assert {learner for learner, row in rows.items() if row.told is None} == {WORDY}
     for row in rows.values():
-        claimed, content = outbox.stored(row)
+        claimed, content = stored(row)
         with app.store.read() as connection:
             maker = Maker(get_shape(connection, row.shape_digest), SENDER, row.campaign_id, whole=False)
-        outgoing = maker.outgoing([(claimed, content._replace(told=None))])
+        outgoing = maker.outgoing([(claimed, content._replace(told=""))])
         (request,) = requests_for(Batch(sender=SENDER, messages=tuple(outgoing)), 1)
         if row.learner_id != WORDY:
             assert (request.people, request.digests()) == ([row.told], [row.told_digest])
