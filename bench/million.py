@@ -127,7 +127,7 @@ class World:
 
     def _questions(self) -> list[float]:
         with closing(sqlite3.connect(self._database)) as connection:
-            found = connection.execute("SELECT message_id, email FROM messages ORDER BY id DESC LIMIT 1").fetchone()
+            found = connection.execute("SELECT message_id, email_key FROM messages ORDER BY id DESC LIMIT 1").fetchone()
         commands = [["status", "1"], ["history", "--learner", found[1]], ["show", found[0]]]
         asked = [sys.executable, "-c", _ASK, json.dumps(commands)]
         answer = subprocess.run(asked, cwd=self.folder, capture_output=True, text=True, check=True)

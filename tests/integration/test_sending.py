@@ -2,11 +2,12 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
+from threading import Event, current_thread
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from mmcampaign.delivery.file import FileBackend
 from mmcampaign.errors import RefusedError, UnavailableError
 from mmcampaign.history import campaign_list, show
 from mmcampaign.model import Batch, CampaignState, MessageStatus, Outcome, Outgoing, Receipt
+from mmcampaign.outgoing import Desk, Written
 from mmcampaign.sending_run import FAILURES_IN_A_ROW
 from mmcampaign.store.campaigns import Campaign, change_state
+from mmcampaign.store.outbox import Claimed
 from mmcampaign.store.tables import merge_values
 from mmcampaign.testing import MemoryBackend
 from tests.builders import (
@@ -317,6 +320,54 @@ def test_a_backend_that_raises_but_keeps_a_record_leaves_no_doubt(make: Callable
     done, _ = go(app, campaign, backend="file")
     assert (done.state, open_counts(done)) == (S.FINISHED, {"accepted": 4})
     assert show(app, first.message_id).reproduced
+
+
+@pytest.mark.parametrize(
+    "raised", [UnavailableError("The database does not answer."), RuntimeError("a bug")], ids=["no answer", "a bug"]
+)
+@pytest.mark.parametrize("batch", [0, 1], ids=["by the wire's thread", "while others are on the wire"])
+def test_what_cannot_be_read_goes_back_untouched(
+    make: Callable[..., TestApp], monkeypatch: pytest.MonkeyPatch, raised: Exception, batch: int
+):
+    """The content of a claimed batch is read apart from its claim: the first by the wire's thread, as it is idle."""
+    backend = Held(batch_size=2)
+    app = make(6, backend=backend)
+    campaign = approved(app)
+    written, by = Desk.written, list[str]()
+
+    def breaking(desk: Desk, claimed: Sequence[Claimed]) -> Written:
+        by.append(current_thread().name)
+        if len(by) > batch:
+            assert not batch or backend.busy.wait(30)
+            backend.go_on.set()
+            raise raised
+        return written(desk, claimed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Desk, "written", breaking)
+        with pytest.raises(type(raised)):
+            go(app, campaign)
+    assert [name.startswith("wire") for name in by] == [True, False][: batch + 1]
+    found = Counter(row.status for row in rows(app, campaign))
+    assert (found[M.ACCEPTED], found[M.PENDING]) == (2 * batch, 6 - 2 * batch)
+    assert {row.attempts for row in rows(app, campaign) if row.status == M.PENDING} == {0}
+    backend.go_on.set()
+    done, _ = go(app, campaign)
+    assert (done.state, open_counts(done)) == (S.FINISHED, {"accepted": 6})
+    assert len({message.message_id for message in backend.taken}) == len(backend.taken) == 6
+
+
+class Held(MemoryBackend):
+    """Keeps the wire ``busy`` until ``go_on`` is set; what it has begun by then cannot be stopped."""
+
+    def __init__(self, *, batch_size: int) -> None:
+        super().__init__(batch_size=batch_size)
+        self.busy, self.go_on = Event(), Event()
+
+    def deliver(self, batch: Batch) -> list[Receipt]:
+        self.busy.set()
+        assert self.go_on.wait(30)
+        return super().deliver(batch._replace(may_go=lambda: True))
 
 
 @on_sqlite
