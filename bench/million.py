@@ -5,6 +5,7 @@ Planning is measured elsewhere: here the messages of a small approved campaign a
 is a short one (a message of 1.5 KB), so that a million emails in a folder fit a disk: 4 GB, and 1.5 GB for their mbox.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,9 +28,15 @@ SMALL = 10_000
 ROUNDS = 3  # of the small one; the large one is its own average
 BYTES_PER_FILE = 12_000  # of the disk: a block of 4 KB, its place in the folder, its part of the mbox, and the database
 
+_WAS = "(SELECT message_id FROM messages WHERE messages.id = merge_values.id)"
+_IS = f"printf('%06x', :copy) || substr({_WAS}, 7)"
+_TOLD = f"""replace(replace(told, {_WAS}, {_IS}), '"email":"' || email, '"email":"' || :copy || '.' || email)"""
+_SHAPE = "(SELECT shape_digest FROM messages WHERE messages.id = merge_values.id)"
 _OTHER = {
     "id": "id + :copy * :last",
     "message_id": "printf('%06x', :copy) || substr(message_id, 7)",
+    "told": _TOLD,
+    "told_digest": f"sha256({_SHAPE} || char(10) || {_TOLD})",
     "learner_id": "learner_id + :copy * 100000000",
     "email": ":copy || '.' || email",
     "email_key": ":copy || '.' || email_key",
@@ -55,14 +62,14 @@ def run(messages: int) -> None:
     """What a message costs among 10,000 and among so many, and what questions cost then."""
     with tempfile.TemporaryDirectory() as scratch, sendgrid_sink() as url:
         _require_space(Path(scratch), messages)
-        world = World(Path(scratch) / "world")
         ways: dict[str, Mapping[str, str]] = {
             "file": {},
             "sendgrid": {"MMCAMPAIGN_DELIVERY__SENDGRID__HOST": url, "SENDGRID_API_KEY": "SG.x"},
         }
         line("", "us a message", "CPU us", "peak MB", "status ms", "history ms", "show ms")
         for backend, environ in ways.items():
-            os.environ.update(environ)
+            os.environ.update({"MMCAMPAIGN_MAIL__BACKEND": backend, **environ})
+            world = World(Path(scratch) / backend)
             for number, rounds in ((SMALL, ROUNDS), (messages, 1)):
                 rows = [world.send(backend, number) for _ in range(rounds)]
                 figures = [f"{statistics.median(column):,.0f}" for column in zip(*rows, strict=True)]
@@ -105,9 +112,10 @@ class World:
             old.unlink()
         shutil.copyfile(self._approved, self._database)
         with closing(sqlite3.connect(self._database)) as connection:
+            connection.create_function("sha256", 1, _sha256, deterministic=True)
             last = connection.execute("SELECT max(id) FROM messages").fetchone()[0]
             for copied in range(1, number // SEED):
-                for table in ("messages", "merge_values"):
+                for table in ("merge_values", "messages"):
                     names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
                     chosen = ", ".join(_OTHER.get(name, name) for name in names)
                     copy = f"INSERT INTO {table} ({', '.join(names)}) SELECT {chosen} FROM {table} WHERE id <= :last"
@@ -132,3 +140,7 @@ class World:
         asked = [sys.executable, "-c", _ASK, json.dumps(commands)]
         answer = subprocess.run(asked, cwd=self.folder, capture_output=True, text=True, check=True)
         return list(json.loads(answer.stdout))
+
+
+def _sha256(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
