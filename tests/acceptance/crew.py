@@ -182,9 +182,9 @@ def name_of(url: str) -> str:
     return str(make_url(url).database)
 
 
-def approve_campaign(folder: Path, url: str) -> None:
-    """Ingest, plan and approve what lies in the folder."""
-    cli = Cli(folder=folder).with_env(MMCAMPAIGN_DATABASE__URL=url)
+def approve_campaign(folder: Path, url: str, *, backend: str = "file") -> None:
+    """Ingest what lies in the folder, plan it for a backend and approve it."""
+    cli = Cli(folder=folder).with_env(MMCAMPAIGN_DATABASE__URL=url, MMCAMPAIGN_MAIL__BACKEND=backend)
     opened: list[App] = []
 
     def open_and_note(shell: Shell, *words: str) -> App:

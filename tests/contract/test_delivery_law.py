@@ -175,7 +175,8 @@ def judge(store: Store, folder: Path, backend: str, line: str, *, messages: int)
 
 def installation(store: Store, folder: Path, backend: Backend, messages: int) -> TestApp:
     fill(store, people(messages))
-    settings = make_settings(folder, environ={"MMCAMPAIGN_MAIL__RATE_PER_SECOND": "100000"})
+    environ = {"MMCAMPAIGN_MAIL__RATE_PER_SECOND": "100000", "MMCAMPAIGN_MAIL__BACKEND": backend.name}
+    settings = make_settings(folder, environ=environ)
     app = TestApp(settings=settings, store=store, clock=Clock(), actor="kim", swapped=backend)
     approved(app)
     return app
