@@ -17,6 +17,7 @@ from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from mmcampaign.store.engine import Store, connect, open_store, upgrade
+from tests.acceptance.kill_cases import table
 
 TEMPLATE = "mmcampaign_template"
 
@@ -28,6 +29,21 @@ settings.load_profile("unhurried")
 def pytest_configure(config: pytest.Config) -> None:
     config.option.allow_unix_socket = True
     config.option.allow_hosts = "127.0.0.1,::1,localhost"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What came of the kills, in a table. It stands here: the process that prints loads no deeper conftest."""
+    reports = [report for status in ("passed", "failed") for report in terminalreporter.stats.get(status, [])]
+    outcomes = [
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "kills"
+    ]
+    if outcomes:
+        terminalreporter.section("killed at random moments")
+        terminalreporter.write_line("\n".join(table(outcomes)))
 
 
 @pytest.fixture(autouse=True)

@@ -8,27 +8,11 @@ from pathlib import Path
 import fasteners
 import pytest
 
-from tests.acceptance.kill_cases import table
 from tests.acceptance.runner import Cli
 from tests.acceptance.worlds import copy_world, make_river, make_shipped, people, planned
 
 Maker = Callable[[Path], None]
 World = Callable[[str], Cli]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What came of the kills, in a table."""
-    reports = [report for status in ("passed", "failed") for report in terminalreporter.stats.get(status, [])]
-    outcomes = [
-        value
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for name, value in report.user_properties
-        if name == "kills"
-    ]
-    if outcomes:
-        terminalreporter.section("killed at random moments")
-        terminalreporter.write_line("\n".join(table(outcomes)))
 
 
 def _small(folder: Path) -> None:
