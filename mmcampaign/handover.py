@@ -1,9 +1,9 @@
 """One sender's hands: claim messages (commit), hand them over, record what came of it (commit).
 
 The wire has a thread of its own, so the ledger is kept while a batch is under way: one transaction records the batch
-before and claims the next, which is then written. What is to be recorded is made ready by the wire's thread, which has
-the time. Whatever is raised meanwhile, what the backend cannot prove is recorded as unknown, and what was not begun
-goes back.
+before and claims the next. Whichever thread has the time writes what was claimed (``outgoing.Desk``), and the wire's
+makes ready what is to be recorded. Whatever is raised meanwhile, what the backend cannot prove is recorded as unknown,
+and what was not begun goes back.
 
 Nothing is begun that the claim does not cover any more: a process that was stopped for longer than its lease finds its
 messages given up.

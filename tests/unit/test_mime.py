@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmcampaign.mime import Composer, mailbox, quoted_printable, unstructured
+from mmcampaign.mime import Composer, mailbox, quoted_printable, require_writable, unstructured
 from mmcampaign.model import Sender, Shape
 from mmcampaign.shapes import Place, Token, clean, escape, one_line
 
@@ -281,3 +281,25 @@ def test_a_sender_may_have_a_name_in_any_script() -> None:
     message = parse(compose(sender=Sender(name="Université de Montréal, UQx", email="a@b.org")))
     assert message["From"].addresses[0].display_name == "Université de Montréal, UQx"
     assert message["Reply-To"] is None
+
+
+FINE = ("00ff", "a@b.example", "https://x.example/u/1")
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        pytest.param(("00 ff", *FINE[1:]), "message id", id="the id"),
+        pytest.param((FINE[0], "a b@c.example", FINE[2]), "address", id="the address"),
+        pytest.param((*FINE[:2], "javascript:alert(1)"), "unsubscribe address", id="the link"),
+        pytest.param(
+            (FINE[0], "a@b.example\n00aa\nhttps://y.example\nc@d.example", FINE[2]), "address", id="a row more"
+        ),
+        pytest.param((FINE[0], "a@b.example\n", FINE[2]), "address", id="a line end"),
+        pytest.param((FINE[0], "", FINE[2]), "address", id="nothing"),
+    ],
+)
+def test_one_message_that_cannot_be_written_is_found_among_many(broken: tuple[str, str, str], what: str) -> None:
+    require_writable(*map(list, zip(*[FINE] * 5, strict=True)))
+    with pytest.raises(ValueError, match=f"the {what} cannot stand in a mail header"):
+        require_writable(*map(list, zip(*[FINE] * 2, broken, FINE, strict=True)))
