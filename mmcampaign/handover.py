@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 from mmcampaign.app import App
 from mmcampaign.delivery import WRITES_THE_MAIL, Backend
 from mmcampaign.errors import UnavailableError
-from mmcampaign.lifecycle import TAKEN, costs_an_attempt, settle
+from mmcampaign.lifecycle import costs_an_attempt, settle
 from mmcampaign.model import Batch, Outcome, Receipt
 from mmcampaign.outgoing import Desk, Written
 from mmcampaign.pace import steady
@@ -52,20 +52,17 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What came of a batch. ``settlements`` are the records as they are written down.
+    """What came of a batch. ``settlements`` are how it is written down.
 
-    ``raised``: by the backend. ``stopped``: it was told to leave the rest alone.
+    ``records`` are there unless all was ``accepted``: there is nothing to look into then. ``raised``: by the backend.
+    ``stopped``: it was told to leave the rest alone.
     """
 
+    accepted: int = 0
     records: Sequence[Record] = ()
     settlements: Sequence[Settlement] = ()
     raised: BaseException | None = None
     stopped: bool = False
-
-    @property
-    def all_accepted(self) -> bool:
-        """The usual case, in which there is nothing to look into."""
-        return bool(self.records) and all(each.kind.settled is TAKEN for each in self.settlements)
 
 
 NOTHING = Written(failed={}, digests={})
@@ -243,6 +240,9 @@ class Hand:
         receipts |= written.failed
         without = [each.message_id for each in taken.claimed if each.message_id not in receipts]
         receipts |= {message_id: self._without_answer(message_id, raised=bool(raised)) for message_id in without}
+        all_taken = outbox.taken_together(taken.claimed, receipts, written.digests)
+        if all_taken and not raised:
+            return Answers(accepted=len(all_taken.ids), settlements=[all_taken])
         records = self._records(taken.claimed, receipts, written.digests)
         settlements = outbox.settlements(records)
         return Answers(records=records, settlements=settlements, raised=raised, stopped=not taken.may_go())
@@ -259,22 +259,17 @@ class Hand:
     ) -> list[Record]:
         now = self._app.clock()
         answers = [receipts[each.message_id] for each in claimed]
-        taken = [answer.outcome is Outcome.ACCEPTED for answer in answers]
-        settled = [
-            TAKEN if accepted else settle(answer, attempts=each.attempts, now=now)
-            for each, answer, accepted in zip(claimed, answers, taken, strict=True)
-        ]
-        return list(
-            map(
-                Record,
-                [each.id for each in claimed],
-                [each.claimed_at for each in claimed],
-                settled,
-                answers,
-                [answer.digest or digests.get(answer.message_id, "") for answer in answers],
-                [accepted or costs_an_attempt(answer) for accepted, answer in zip(taken, answers, strict=True)],
+        return [
+            Record(
+                each.id,
+                each.claimed_at,
+                settle(answer, attempts=each.attempts, now=now),
+                answer,
+                answer.digest or digests.get(answer.message_id, ""),
+                costs_an_attempt(answer),
             )
-        )
+            for each, answer in zip(claimed, answers, strict=True)
+        ]
 
 
 def _not_begun(messages: Sequence[Claimed]) -> dict[str, Receipt]:

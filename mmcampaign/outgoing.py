@@ -1,15 +1,16 @@
 """Claimed messages as a backend gets them: made from what was frozen, the same from the same claim each time."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
-from itertools import groupby, repeat
+from itertools import groupby
 from threading import Lock
 
 from sqlalchemy import Connection
 
+from mmcampaign.columns import rows_of
 from mmcampaign.context import own_name
 from mmcampaign.delivery import WRITES_THE_MAIL
 from mmcampaign.frozen import sender_of
@@ -113,9 +114,7 @@ class Maker:
         ids = [each.message_id for each in claimed]
         emails, subjects, links, personal, told = zip(*content, strict=True)
         addresses = emails if "".join(emails).isascii() else [ascii_address(email) for email in emails]
-        names: Iterable[str] = repeat("")
-        values: Iterable[Mapping[str, str]] = repeat({})
-        eml: Iterable[bytes] = repeat(b"")
+        names, values, eml = [""] * len(ids), [dict[str, str]()] * len(ids), [b""] * len(ids)
         if self._composer or not told[0]:  # what lies ready was made of a message that can be written
             own = json.loads(f"[{','.join(personal)}]")  # of all at once: that takes half the time
             names = [each["name"] for each in own]
@@ -124,8 +123,8 @@ class Maker:
             eml = list(map(partial(self._composed, self._composer), claimed, content, names, values))
         elif not told[0]:
             require_writable(ids, addresses, links)
-        campaign, shape = repeat(self._campaign), repeat(self._shape)
-        return list(map(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told))
+        campaign, shape = [self._campaign] * len(ids), [self._shape] * len(ids)
+        return rows_of(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told)
 
     def _values(self, personal: Sequence[Mapping[str, str]], links: Sequence[str]) -> list[dict[str, str]]:
         """For each message what the tokens of the shape stand for, by field."""

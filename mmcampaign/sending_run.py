@@ -101,7 +101,7 @@ class _Sender:
         if self._hand.under_way:
             answers = self._hand.answers()
             _judge(answers, self._run)
-            slower = not answers.all_accepted and _heed(answers.records, self._run, self._turns)
+            slower = _heed(answers.records, self._run, self._turns)
             if taken and (slower or not self._run.left or self._watch.reason()):
                 self._hand.put_back()
                 taken = None
@@ -138,10 +138,9 @@ def _judge(answers: Answers, run: Run) -> None:
     In doubt is as bad as refused: a service that never answers would leave everybody in doubt. A stopped hand-over left
     messages alone because it was told to, which is no trouble.
     """
-    if answers.all_accepted:
-        run.done += len(answers.records)
-        run.failures_in_a_row = run.put_offs_in_a_row = 0
-        return
+    if answers.accepted:
+        run.done += answers.accepted
+        run.failures_in_a_row = 0
     for record in answers.records:
         status = record.settled.status
         run.done += status is not MessageStatus.PENDING

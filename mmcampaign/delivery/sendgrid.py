@@ -9,10 +9,10 @@ import json
 import logging
 import urllib.request
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any
 from urllib.error import URLError
 
@@ -21,6 +21,7 @@ from python_http_client.client import Response
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
+from mmcampaign.columns import rows_of
 from mmcampaign.delivery import SendgridOptions, quote_reply_about
 from mmcampaign.delivery.retry_after import retry_after
 from mmcampaign.delivery.sendgrid_body import Request, requests_for
@@ -90,14 +91,15 @@ class _Answer:
     provider_message_id: str = ""
     retry_after: float | None = None
 
-    def receipts(self, request: Request, *, tried: bool = True) -> Iterator[Receipt]:
+    def receipts(self, request: Request, *, tried: bool = True) -> list[Receipt]:
         """One for each message. ``tried`` is False for a request that was not posted any more."""
         meaning = self.meaning
         outcome = meaning.outcome if tried else Outcome.NOT_TAKEN
         error = "" if outcome is Outcome.ACCEPTED else self._sentence(request, tried=tried)
         same = outcome, self.provider_message_id, error, meaning.halt, meaning.slower, self.retry_after
-        digests = request.digests() if tried else repeat("")
-        return map(Receipt, [message.message_id for message in request.messages], *map(repeat, same), digests)
+        ids = [message.message_id for message in request.messages]
+        digests = request.digests() if tried else [""] * len(ids)
+        return rows_of(Receipt, ids, *([value] * len(ids) for value in same), digests)
 
     def _sentence(self, request: Request, *, tried: bool) -> str:
         """Why nobody in the request was mailed, or may not have been, without anybody's name and address."""

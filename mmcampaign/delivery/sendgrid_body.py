@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from email.utils import parseaddr
 from functools import lru_cache
 from hashlib import sha256
+from itertools import groupby
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -114,8 +115,8 @@ def requests_for(batch: Batch, batch_size: int) -> list[Request]:
 def _grouped(messages: Sequence[Outgoing]) -> Iterable[list[Outgoing]]:
     """Those of one shape, apart those for whom what is told lies ready and those for whom it is to be made."""
     groups: dict[tuple[str, bool], list[Outgoing]] = {}
-    for message in messages:
-        groups.setdefault((message.shape.digest, bool(message.told)), []).append(message)
+    for key, run in groupby(messages, key=lambda message: (message.shape.digest, bool(message.told))):
+        groups.setdefault(key, []).extend(run)
     return groups.values()
 
 
@@ -166,9 +167,12 @@ def _size(shape: Shape) -> int:
 
 def _parts(messages: Sequence[Outgoing], people: Sequence[str], at_most: int, room: int) -> Iterator[slice]:
     """Cut in order, wherever the next one would be too many, too large or the same address again."""
+    keys = [message.to_email.casefold() for message in messages]
+    if 0 < len(keys) <= at_most and len(set(keys)) == len(keys) and sum(map(len, people)) + len(keys) <= room:
+        yield slice(None)  # as nearly always
+        return
     start, size, addresses = 0, 0, set[str]()
-    for place, (message, person) in enumerate(zip(messages, people, strict=True)):
-        address = message.to_email.casefold()
+    for place, (address, person) in enumerate(zip(keys, people, strict=True)):
         if place - start >= at_most or (addresses and size + len(person) > room) or address in addresses:
             yield slice(start, place)
             start, size, addresses = place, 0, set()

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, case, select
+from sqlalchemy import Connection, Row, Select, func, select
 
+from mmcampaign.columns import rows_of
 from mmcampaign.store.dialect import columns_of, keys_for, one_of_bound
 from mmcampaign.store.outbox import Claimed
 from mmcampaign.store.tables import merge_values
@@ -25,27 +26,28 @@ class Content(NamedTuple):
     told: str
 
 
-_OF_THE_TOLD = ("email", "told")  # is needed of whoever has ``told``; the others are left empty for them
-
-
 def contents(connection: Connection, ids: Sequence[int], *, for_told: bool = False) -> list[Content]:
     """What is in the messages of these rows, in their order. It never changes, so any transaction may read it.
 
-    ``for_told``: for a provider that writes the mail itself, only what is needed of each.
+    ``for_told``: for a provider that writes the mail itself; if what it is told lies ready for all of them, the rest is
+    left empty.
     """
-    query = _contents(connection.dialect.name, for_told=for_told)
-    found, *columns = columns_of(connection, query, {"ids": keys_for(connection, ids)})
-    by_id = dict(zip(found, map(Content, *columns), strict=True))
+    wanted = {"ids": keys_for(connection, ids)}
+    if for_told:
+        query = _contents(connection.dialect.name, "email", "told")
+        found, emails, told = columns_of(connection, query, wanted, last_is_plain=True)
+        empty = [""] * len(found)
+        columns = [emails, empty, empty, empty, told]
+    if not for_told or not all(told):
+        found, *columns = columns_of(connection, _contents(connection.dialect.name, *Content._fields), wanted)
+    by_id = dict(zip(found, rows_of(Content, *columns), strict=True))
     return [by_id[number] for number in ids]
 
 
 @cache
-def _contents(dialect: str, *, for_told: bool) -> Select[Any]:
+def _contents(dialect: str, *names: str) -> Select[Any]:
     own = merge_values.c
-    columns = [
-        case((own.told.is_(None), own[name]), else_="") if for_told and name not in _OF_THE_TOLD else own[name]
-        for name in Content._fields
-    ]
+    columns = (func.coalesce(own.told, "").label(name) if name == "told" else own[name] for name in names)
     return select(own.id, *columns).where(one_of_bound(dialect, own.id, "ids"))
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Integer,
     Select,
     Subquery,
     Table,
@@ -58,32 +57,30 @@ def keys_for(connection: Connection, keys: Sequence[int] | Sequence[str]) -> Any
     return list(keys) if connection.dialect.name == "postgresql" else json.dumps(list(keys), ensure_ascii=False)
 
 
-_BETWEEN = "\x1f"  # ASCII's own separator of units, which hardly any value holds
+_BETWEEN = "\x1f"  # ASCII's own separator of units
 
 
-def columns_of(connection: Connection, query: Select[Any], parameters: Mapping[str, Any]) -> list[list[Any]]:
-    """What a query of whole numbers and texts finds, column by column; no columns if it finds nothing. Null is empty.
+def columns_of(
+    connection: Connection, query: Select[Any], parameters: Mapping[str, Any], *, last_is_plain: bool = False
+) -> list[Sequence[Any]]:
+    """What a query of whole numbers and texts finds, column by column; no columns if it finds nothing.
 
     SQLite gives one row at a time, and Python's sqlite3 lets another thread in before each: where one is busy, that is
-    a wait for each row. So there each column comes as one text.
+    a wait for each row. So there each column comes as one text, as JSON. ``last_is_plain``: the last of several is one
+    of long texts, without control characters and nulls, and is not quoted: that would take longer than all the rest.
     """
-    if connection.dialect.name == "sqlite":
-        count, *texts = connection.execute(_at_once(query), parameters).one()
-        columns = [text.split(_BETWEEN) for text in texts if text is not None]
-        if all(len(column) == count for column in columns):
-            return [
-                list(map(int, column)) if isinstance(kind.type, Integer) else column
-                for kind, column in zip(query.selected_columns, columns, strict=bool(count))
-            ]
-    rows = connection.execute(query, parameters)
-    return [["" if value is None else value for value in column] for column in zip(*rows, strict=True)]
+    if connection.dialect.name != "sqlite":
+        return list(zip(*connection.execute(query, parameters), strict=True))
+    *texts, last = connection.execute(_at_once(query, last_is_plain=last_is_plain), parameters).one()
+    columns = list(map(json.loads, texts))
+    return [*columns, last.split(_BETWEEN) if last_is_plain else json.loads(last)] if columns[0] else []
 
 
 @lru_cache(maxsize=32)
-def _at_once(query: Select[Any]) -> Select[Any]:
-    found = query.subquery("found")
-    texts = (func.group_concat(func.coalesce(column, ""), _BETWEEN) for column in found.c)
-    return select(func.count(), *texts)
+def _at_once(query: Select[Any], *, last_is_plain: bool) -> Select[Any]:
+    *columns, last = query.subquery("found").c
+    as_json = func.json_group_array
+    return select(*map(as_json, columns), func.group_concat(last, _BETWEEN) if last_is_plain else as_json(last))
 
 
 def given_values(dialect: str, name: str, key: Column[int]) -> Subquery:

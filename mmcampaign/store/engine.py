@@ -181,13 +181,16 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
+    if not options.get("write"):  # nobody who reads waits for a lock
+        connection.exec_driver_sql("BEGIN")
+        return
     seconds = options.get("wait")
     if seconds is None:
         seconds = PATIENT_SECONDS if options.get("patient") else LOCK_WAIT_SECONDS
     if connection.info.get("lock_wait") != seconds:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
         connection.info["lock_wait"] = seconds
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def upgrade(store: Store) -> str:

@@ -7,7 +7,7 @@ A message left at ``sending`` is never claimed again: it becomes ``unknown`` unl
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, partial
@@ -30,8 +30,9 @@ from sqlalchemy import (
     true,
 )
 
-from mmcampaign.lifecycle import Settled
-from mmcampaign.model import CampaignState, MessageStatus, Receipt
+from mmcampaign.columns import rows_of
+from mmcampaign.lifecycle import TAKEN, Settled
+from mmcampaign.model import CampaignState, MessageStatus, Outcome, Receipt
 from mmcampaign.store.dialect import columns_of, given_values, keys_for, one_of_bound, values_for
 from mmcampaign.store.ledger import count, count_by_status, hold, move, move_where, recount
 from mmcampaign.store.tables import (
@@ -60,6 +61,7 @@ __all__ = [
     "orphans",
     "record",
     "settlements",
+    "taken_together",
     "unknown_ids",
 ]
 
@@ -117,7 +119,7 @@ def claim(
     wanted = {"campaign": campaign, "now_": claimer.now, "today": claimer.today, "size": size, "after": after}
     while found := columns_of(connection, query, wanted):
         *columns, whys = found
-        claimed = list(map(Claimed, *columns, repeat(claimer.now)))
+        claimed = rows_of(Claimed, *columns, repeat(claimer.now, len(whys)))
         if any(whys):
             _drop(connection, campaign, [(each.id, why) for each, why in zip(claimed, whys, strict=True) if why])
             claimed = [each for each, why in zip(claimed, whys, strict=True) if not why]
@@ -201,6 +203,21 @@ class Settlement(NamedTuple):
 
 
 _DIGEST = 64  # hexadecimal digits
+
+
+def taken_together(
+    claimed: Sequence[Claimed], receipts: Mapping[str, Receipt], digests: Mapping[str, str]
+) -> Settlement | None:
+    """The usual case with a provider that takes many at once: one answer took them all. None if that is not so.
+
+    ``digests`` are those that are to be written down for each.
+    """
+    first = receipts[claimed[0].message_id]
+    if digests or first.digest or first.outcome is not Outcome.ACCEPTED:
+        return None
+    answers = {receipts[each.message_id][1:] for each in claimed}
+    kind = _Kind(TAKEN, claimed[0].claimed_at, tried=True, same_id=first.provider_message_id)
+    return Settlement(kind, [each.id for each in claimed]) if len(answers) == 1 else None
 
 
 def settlements(records: Sequence[Record]) -> list[Settlement]:
