@@ -181,7 +181,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    if not options.get("write"):  # nobody who reads waits for a lock
+    if not options.get("write"):  # a reader waits for no writer, and so not for long, whatever it was told last
         connection.exec_driver_sql("BEGIN")
         return
     seconds = options.get("wait")

@@ -5,8 +5,8 @@
                    dry_run  reports  doctor  demo
     wiring         app
     adapters       edx_csv  store  merge  delivery  pages  config  addresses  resources  testing  demo_*
-    pure core      model  errors  completion  rules  cohorts  lifecycle  context  shapes  mime  tokens  frozen  pace
-                   send_window  figures  findings
+    pure core      columns  model  errors  completion  rules  cohorts  lifecycle  context  shapes  mime  tokens  frozen
+                   pace  send_window  figures  findings
 
 Adapters do not know each other. A use case that needs no built ``App`` (``ingest``, ``reports``) is given its parts.
 """
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mmcampaign"
 
 CORE = {
+    "columns",
     "model",
     "errors",
     "completion",
