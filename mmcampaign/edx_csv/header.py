@@ -74,7 +74,7 @@ def read_layout(file: BinaryIO, kind: str, exported_at: datetime, *, insist: boo
         if file.read(1):
             raise InputError("The first line is empty, so it is no report of edX.", todo=AGAIN)
         return None
-    header = _cells(record)
+    header = cells_of(record)
     found = kind_of_header(header)
     if found != kind:
         raise InputError(f"The name says {kind}, but the first line {_described(record, found)}.", todo=AGAIN)
@@ -112,15 +112,16 @@ def header_cells(text: str, delimiter: str) -> list[str]:
 
 def count_records(file: BinaryIO) -> int:
     """Data rows of a list that is counted but not read (``grade_report_err``). Raises InputError for a damaged one."""
-    header, number = _cells(open_report(file)), 0
+    header, number = cells_of(open_report(file)), 0
     while header and (record := read_record(file)):
-        if not record.endswith(b"\n") or len(_cells(record.rstrip(b"\r\n"))) != len(header):
+        if not record.endswith(b"\n") or len(cells_of(record.rstrip(b"\r\n"))) != len(header):
             raise InputError("The list is damaged.", todo=AGAIN)
         number += 1
     return number
 
 
-def _cells(record: bytes) -> list[str]:
+def cells_of(record: bytes) -> list[str]:
+    """The cells of one record. Raises InputError for more than one: a bare carriage return ends a line for some."""
     try:
         return next(csv.reader([record.decode("utf-8")]), [])
     except UnicodeDecodeError as error:

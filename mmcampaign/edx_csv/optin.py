@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mmcampaign.edx_csv.blocks import Block, split_blocks
-from mmcampaign.edx_csv.header import header_cells, kind_of_header
+from mmcampaign.edx_csv.header import cells_of, kind_of_header
 from mmcampaign.edx_csv.names import OPT_IN
 from mmcampaign.edx_csv.opening import AGAIN, open_report
 from mmcampaign.edx_csv.rows import Chunk, RejectedRow
@@ -48,10 +48,7 @@ class OptInList:
         record = open_report(file)
         self._file = file
         self._lines = record.count(b"\n") + 1
-        try:
-            self._header = header_cells(record.decode("utf-8"), ",")
-        except UnicodeDecodeError as error:
-            raise InputError("The header is not UTF-8.", todo=AGAIN) from error
+        self._header = cells_of(record)
         self._names = [name.strip().lower() for name in self._header]
         if kind_of_header(self._header) != OPT_IN:
             raise InputError("The first line is not that of an e-mail opt-in list.", todo=AGAIN)

@@ -218,6 +218,8 @@ def test_a_row_that_is_not_in_order_is_set_aside(
         (b"", "empty"),
         (",".join(HEADER).encode() + b"\r\n1,a,b,c,d,True", "cut off"),
         (",".join(HEADER).encode() + b"\r\n1,a\r\n", "cells"),
+        (",".join(HEADER).encode() + b"\r1,a,b,c,d,True,e\r\n", "first line is no CSV"),
+        (",".join(HEADER).encode() + b"\r\x001,a,b,c,d,True,e\r\n", "first line is no CSV"),
     ],
 )
 def test_a_damaged_list_is_refused_whole(store: Store, tmp_path: Path, data: bytes, says: str) -> None:
