@@ -32,7 +32,7 @@ from mmcampaign.telling import Teller
 if TYPE_CHECKING:  # approve and status need no Jinja
     from mmcampaign.merge import Merged, Template
 
-ROWS_AT_ONCE = 5_000
+ROWS_AT_ONCE = 5_000  # in memory; of more at once, those of a shape would stand together in longer runs (decision 19)
 REASONS_TOLD = 5
 
 

@@ -121,7 +121,11 @@ def count_records(file: BinaryIO) -> int:
 
 
 def cells_of(record: bytes) -> list[str]:
-    """The cells of one record. Raises InputError for more than one: a bare carriage return ends a line for some."""
+    """The cells of one record.
+
+    Raises InputError for bytes that are no UTF-8, and for what holds a bare carriage return outside quotes: a line ends
+    there for some readers, and what stands behind it would be lost.
+    """
     try:
         return next(csv.reader([record.decode("utf-8")]), [])
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmcampaign.delivery import SendgridOptions, sendgrid_body
 from mmcampaign.delivery.sendgrid import SendgridBackend
-from mmcampaign.delivery.sendgrid_body import requests_for
+from mmcampaign.delivery.sendgrid_body import requests_for, told_beforehand
 from mmcampaign.errors import ConfigError
 from mmcampaign.model import Outcome, Receipt, Shape
 from mmcampaign.shapes import Filler
@@ -216,6 +216,15 @@ def test_who_has_too_many_words_goes_alone_with_the_text_filled_in(server: Sendg
     assert "substitutions" not in server.requests[1]["personalizations"][0]
     assert alone.html == Filler(SHAPE).html(wordy.values)
     assert alone.text == Filler(SHAPE).text(wordy.values)
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_what_lies_ready_is_plain_ascii_whatever_was_merged(name: str, subject: str) -> None:
+    """So the texts of many people may be joined by a control character (``dialect.columns_of``)."""
+    message = make_message(1, name=f"{name}\x1f.")._replace(subject=f"\x1f{subject}")
+    ((told, _),) = told_beforehand([message], SENDER).values()
+    assert told.isascii()
+    assert told.isprintable()
 
 
 @settings(max_examples=200)
