@@ -65,16 +65,16 @@ def dry_run(
     print_table(("left out because", "learners"), reasons)
     typer.echo(
         f"{campaign.considered:,} considered = {campaign.chosen:,} recipients + {campaign.excluded:,} left out; "
-        f"{result.shapes} shapes of email."
+        f"{'1 shape' if result.shapes == 1 else f'{result.shapes:,} shapes'} of email."
     )
     typer.echo(f"Campaign {campaign.id} is planned. Nothing was sent. Its report: {short(result.files.report)}")
     found = count(findings_in(campaign.settings))
     if found["block"]:
-        say(f"{found['block']:,} findings block its approval; the report names them.")
+        blocking = "1 finding blocks" if found["block"] == 1 else f"{found['block']:,} findings block"
+        say(f"{blocking} its approval; see the report.")
         say(f"Next: mmcampaign check {program}, mend the template, then: mmcampaign cancel {campaign.id}")
         return
-    if waiting := found["warn"] - found["accepted"]:
-        say(f"{waiting:,} warnings about its emails are open; the report lists them.")
+    say_what_is_open(found["warn"] - found["accepted"])
     if campaign.chosen:
         say(f"Next: read the report, then: mmcampaign approve {campaign.id}")
 
@@ -85,9 +85,15 @@ def approve(ctx: typer.Context, campaign: Campaign, by: By = "", note: Note = ""
 
     done = run(shell_of(ctx).open(), campaign, by=by, note=note)
     _print_state(done, as_json, f"Campaign {campaign} is approved by {done.approved_by}.")
-    if waiting := sum(finding.open for finding in findings_in(done.settings)):
-        say(f"{waiting:,} warnings about its emails are open; its report lists them.")
+    say_what_is_open(sum(finding.open for finding in findings_in(done.settings)))
     say(f"Next: mmcampaign send {campaign}")
+
+
+def say_what_is_open(warnings: int) -> None:
+    """How many warnings nobody has accepted; nothing if there are none."""
+    if warnings:
+        are = "1 warning about its emails is" if warnings == 1 else f"{warnings:,} warnings about its emails are"
+        say(f"{are} open; see its report.")
 
 
 def reject(ctx: typer.Context, campaign: Campaign, by: By = "", note: Note = "", as_json: Json = False) -> None:

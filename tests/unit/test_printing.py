@@ -1,4 +1,4 @@
-"""JSON documents written entry by entry are the documents they would be in one piece."""
+"""JSON documents written entry by entry are the documents they would be in one piece; numbers stand in sentences."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from mmcampaign.cli.campaign import say_what_is_open
 from mmcampaign.cli.shell import print_json_lists
 from mmcampaign.model import Reason
 
@@ -53,3 +54,16 @@ def test_an_entry_is_written_before_the_next_is_made(capsys: pytest.CaptureFixtu
 
     print_json_lists({"messages": entries()})
     assert seen[1:] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("warnings", "said"),
+    [
+        (0, ""),
+        (1, "1 warning about its emails is open; see its report.\n"),
+        (1_200, "1,200 warnings about its emails are open; see its report.\n"),
+    ],
+)
+def test_open_warnings_are_told_in_a_sentence(capsys: pytest.CaptureFixture[str], warnings: int, said: str):
+    say_what_is_open(warnings)
+    assert capsys.readouterr().err == said
