@@ -169,7 +169,6 @@ def _composed(composer: Composer, people: People) -> Work:
             values=person,
             unsubscribe_url=person["unsubscribe_url"],
             dated_at=datetime.now(UTC),
-            domain="uqx.uq.edu.au",
         )
 
     return work

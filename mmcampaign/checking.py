@@ -241,7 +241,6 @@ def emails_of(
             values=merged.values,
             unsubscribe_url=url,
             dated_at=dated_at,
-            domain=sender.email.rpartition("@")[2],
         )
         yield CheckedEmail(
             shape=sample.shape.digest,

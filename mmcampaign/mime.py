@@ -7,14 +7,15 @@ in. The result is what `contract.md` 6 promises: ASCII, CRLF, body lines up to 7
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from mmcampaign.model import Sender, Shape
-from mmcampaign.shapes import Filler, Segments, one_line, split
+from mmcampaign.shapes import Filler, one_line, split
 
 # The same for every message of every campaign.
 SHARED_HEADERS = {
@@ -41,13 +42,29 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _WRITABLE = re.compile(f"(?:{_ID.pattern}\n{_URL.pattern}\n{_ADDRESS.pattern}\n)*+")
 
 
+class Letters(NamedTuple):
+    """What differs between messages of one shape, column by column.
+
+    ``dated_at`` are aware; ``values`` are the columns of the plain values that fill the shape's tokens, by field.
+    """
+
+    message_ids: Sequence[str]
+    names: Sequence[str]
+    addresses: Sequence[str]
+    subjects: Sequence[str]
+    unsubscribe_urls: Sequence[str]
+    dated_at: Sequence[datetime]
+    values: Mapping[str, Sequence[str]]
+
+
 class Composer:
     """Writes the messages of one shape from one sender."""
 
     def __init__(self, shape: Shape, sender: Sender) -> None:
         self._filler = Filler(shape)
         self._headers = _fixed_headers(sender)
-        self._body = Segments(_body(shape))
+        self._domain = ascii_address(sender.email).rpartition("@")[2]
+        self._body = split(_body(shape))
 
     def compose(
         self,
@@ -59,23 +76,34 @@ class Composer:
         values: Mapping[str, str],
         unsubscribe_url: str,
         dated_at: datetime,
-        domain: str,
     ) -> bytes:
-        """One message as it goes over the wire. ``dated_at`` is aware; ``values`` fill the shape's tokens.
+        """One message as ``compose_all`` writes it."""
+        columns = {field: [value] for field, value in values.items()}
+        one = Letters([message_id], [to_name], [to_email], [subject], [unsubscribe_url], [dated_at], columns)
+        return self.compose_all(one)[0]
 
-        Raises ``ValueError`` when an address, URL or id could not stand in a header unchanged (RFC 5322 3.6,
+    def compose_all(self, letters: Letters) -> list[bytes]:
+        """The messages as they go over the wire.
+
+        Raises ``ValueError`` when an address, URL or id of any could not stand in a header unchanged (RFC 5322 3.6,
         RFC 2369, RFC 8058): those are checked long before, so it is a fault of the caller.
         """
-        written = self._filler.substitutions(values)
-        own = own_headers(message_id, unsubscribe_url, domain)
-        headers = (
-            f"To: {mailbox(to_name, to_email)}\r\n"
-            f"Subject: {unstructured(subject)}\r\n"
-            f"Date: {_date(dated_at)}\r\n"
-            f"{''.join(f'{name}: {value}{_CRLF}' for name, value in own.items())}"
-        )
-        filled = {token: _encoded_value(value) for token, value in written.items()}
-        return (self._headers + headers + self._body.fill(filled)).encode("ascii")
+        ids, links = letters.message_ids, letters.unsubscribe_urls
+        addresses = ascii_addresses(letters.addresses)
+        require_writable(ids, addresses, links)
+        values = map(_encoded_values, self._filler.columns(letters.values))
+        written = dict(zip(self._filler.tokens, values, strict=True))
+        parts: list[str | Iterable[str]] = [
+            *(f"{self._headers}To: ", map(_with_name, letters.names, addresses)),
+            *("\r\nSubject: ", map(unstructured, letters.subjects)),
+            *("\r\nDate: ", map(_date, letters.dated_at)),
+            *("\r\nMessage-ID: <", ids),
+            *(f"@{self._domain}>\r\nX-MMCampaign-Message: ", ids),
+            *("\r\nList-Unsubscribe: <", links, ">\r\n"),
+            *(written[part] if place % 2 else part for place, part in enumerate(self._body)),
+        ]
+        columns = [[part] * len(ids) if isinstance(part, str) else part for part in parts]
+        return ["".join(row).encode("ascii") for row in zip(*columns, strict=True)]
 
 
 def own_headers(message_id: str, unsubscribe_url: str, domain: str) -> dict[str, str]:
@@ -164,6 +192,15 @@ def _hex(char: str) -> str:
     return "".join(f"={byte:02X}" for byte in char.encode("utf-8", "replace"))
 
 
+def _encoded_values(values: Sequence[str]) -> Sequence[str]:
+    """``_encoded_value`` of each. All are looked at as one text first: often there is nothing to do."""
+    joined = f"|{'|'.join(values)}|"
+    plain = joined.isascii() and joined.isprintable() and "=" not in joined and max(map(len, values)) <= _WIDTH
+    if plain and not any(edge in joined for edge in (" |", "|.", "|From ")):
+        return values
+    return list(map(_encoded_value, values))
+
+
 @lru_cache(maxsize=1_024)  # a name stands in both parts, and first names are often those of others
 def _encoded_value(value: str) -> str:
     """A value between two soft line breaks; what fits on its line needs no more than a table."""
@@ -177,15 +214,24 @@ def _encoded_value(value: str) -> str:
 
 def mailbox(name: str, address: str) -> str:
     """``name <address>`` for From, To and Reply-To; the address alone when there is no name (RFC 5322 3.4)."""
-    address = _checked(_ADDRESS, ascii_address(address), "address")
-    name = one_line(name)
+    return _with_name(name, _checked(_ADDRESS, ascii_address(address), "address"))
+
+
+def _with_name(name: str, address: str) -> str:
+    """The same of an address that can stand there."""
+    name = name if (is_phrase := bool(_PHRASE.fullmatch(name))) else one_line(name)
     if not name:
         return address
     if not name.isascii() or len(name) > 60 or "=?" in name:
         return f"{_encoded_words(name)}\r\n <{address}>"
-    if not _PHRASE.fullmatch(name):
+    if not is_phrase and not _PHRASE.fullmatch(name):
         name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{name} <{address}>"
+
+
+def ascii_addresses(addresses: Sequence[str]) -> Sequence[str]:
+    """``ascii_address`` of each. All are looked at as one text first: nearly always there is nothing to do."""
+    return addresses if "".join(addresses).isascii() else [ascii_address(address) for address in addresses]
 
 
 def ascii_address(address: str) -> str:

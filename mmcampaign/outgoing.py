@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
-from itertools import groupby
+from itertools import chain
 from threading import Lock
 
 from sqlalchemy import Connection
@@ -14,7 +14,7 @@ from mmcampaign.columns import rows_of
 from mmcampaign.context import own_name
 from mmcampaign.delivery import WRITES_THE_MAIL
 from mmcampaign.frozen import sender_of
-from mmcampaign.mime import Composer, ascii_address, require_writable
+from mmcampaign.mime import Composer, Letters, ascii_addresses, require_writable
 from mmcampaign.model import Outcome, Outgoing, Receipt, Sender, Shape
 from mmcampaign.shapes import Filler
 from mmcampaign.store import campaigns
@@ -58,12 +58,15 @@ class Desk:
             found = contents(connection, [each.id for each in claimed], for_told=not self._whole)
             with self._one_at_a_time:
                 makers = {digest: self._maker(connection, digest) for digest in {each.shape_digest for each in claimed}}
-        outgoing: list[Outgoing] = []
+        alike: dict[tuple[str, bool], list[ClaimedContent]] = {}
+        for message in zip(claimed, found, strict=True):
+            alike.setdefault(_alike(message), []).append(message)
         failed: dict[str, Receipt] = {}
-        for (digest, _), run in groupby(zip(claimed, found, strict=True), key=_alike):
-            outgoing += _made(makers[digest], list(run), failed)
-        digests = {each.message_id: sha256(each.eml).hexdigest() for each in outgoing if each.eml}
-        return Written(messages=outgoing, failed=failed, digests=digests)
+        made = chain.from_iterable(_made(makers[digest], messages, failed) for (digest, _), messages in alike.items())
+        outgoing = {each.message_id: each for each in made}
+        digests = {each.message_id: sha256(each.eml).hexdigest() for each in outgoing.values() if each.eml}
+        in_order = [outgoing[each.message_id] for each in claimed if each.message_id in outgoing]
+        return Written(messages=in_order, failed=failed, digests=digests)
 
     def _maker(self, connection: Connection, digest: str) -> "Maker":
         if digest not in self._makers:
@@ -98,7 +101,6 @@ class Maker:
     def __init__(self, shape: Shape, sender: Sender, campaign: int, *, whole: bool) -> None:
         self._shape, self._campaign = shape, campaign
         self._composer = Composer(shape, sender) if whole else None
-        self._domain = sender.email.rpartition("@")[2]
 
     @cached_property
     def _names(self) -> dict[str, str | None]:
@@ -113,34 +115,23 @@ class Maker:
         claimed, content = zip(*messages, strict=True)
         ids = [each.message_id for each in claimed]
         emails, subjects, links, personal, told = zip(*content, strict=True)
-        addresses = emails if "".join(emails).isascii() else [ascii_address(email) for email in emails]
+        addresses = ascii_addresses(emails)
         names, values, eml = [""] * len(ids), [dict[str, str]()] * len(ids), [b""] * len(ids)
         if self._composer or not told[0]:  # what lies ready was made of a message that can be written
             own = json.loads(f"[{','.join(personal)}]")  # of all at once: that takes half the time
             names = [each["name"] for each in own]
-            values = self._values(own, links)
-        if self._composer:
-            eml = list(map(partial(self._composed, self._composer), claimed, content, names, values))
-        elif not told[0]:
-            require_writable(ids, addresses, links)
+            columns = {
+                field: links if name is None else [each[name] for each in own] for field, name in self._names.items()
+            }
+            if self._composer:
+                dates = [each.claimed_at for each in claimed]
+                eml = self._composer.compose_all(Letters(ids, names, addresses, subjects, links, dates, columns))
+            else:
+                require_writable(ids, addresses, links)
+                values = _by_message(columns) or values
         campaign, shape = [self._campaign] * len(ids), [self._shape] * len(ids)
         return rows_of(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told)
 
-    def _values(self, personal: Sequence[Mapping[str, str]], links: Sequence[str]) -> list[dict[str, str]]:
-        """For each message what the tokens of the shape stand for, by field."""
-        columns = [links if name is None else [own[name] for own in personal] for name in self._names.values()]
-        return [dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in links]
 
-    def _composed(
-        self, composer: Composer, claimed: Claimed, content: Content, name: str, values: Mapping[str, str]
-    ) -> bytes:
-        return composer.compose(
-            message_id=claimed.message_id,
-            to_name=name,
-            to_email=content.email,
-            subject=content.subject,
-            values=values,
-            unsubscribe_url=content.unsubscribe_url,
-            dated_at=claimed.claimed_at,
-            domain=self._domain,
-        )
+def _by_message(columns: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

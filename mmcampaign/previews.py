@@ -178,7 +178,6 @@ class _PreviewMaker:
                 values=merged.values,
                 unsubscribe_url=self._link,
                 dated_at=self._now,
-                domain=self._sender.email.rpartition("@")[2],
             ),
         )
 

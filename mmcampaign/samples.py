@@ -271,7 +271,6 @@ def _outgoing(app: App, sender: Sender, composer: Composer, model: _Model, addre
             values=model.values,
             unsubscribe_url=link,
             dated_at=app.clock(),
-            domain=sender.email.rpartition("@")[2],
         ),
     )
 

@@ -154,7 +154,7 @@ class Segments:
 class Filler:
     """Fills one shape. Values are plain strings by field name; a missing field raises ``KeyError``.
 
-    ``tokens`` are those of its two parts as they are written, in the order of ``substitutions``; ``fields`` are what
+    ``tokens`` are those of its two parts as they are written, in the order of ``columns``; ``fields`` are what
     these stand for.
     """
 
@@ -174,14 +174,12 @@ class Filler:
     def text(self, values: Mapping[str, str]) -> str:
         return self._text.fill(_written(self._text_uses, values))
 
-    def substitutions(self, values: Mapping[str, str]) -> dict[str, str]:
-        """What each of ``tokens`` stands for, ready to replace it: escaped where it stands in HTML."""
-        own = {field: clean(values[field]) for field in self.fields}  # most stand in both parts
-        return {token: escape(own[field]) if in_html else own[field] for token, field, in_html in self._uses}
+    def columns(self, values: Mapping[str, Sequence[str]]) -> list[Sequence[str]]:
+        """For each of ``tokens`` what it stands for in many messages, escaped where it stands in HTML.
 
-    def columns(self, values: Sequence[Mapping[str, str]]) -> list[Sequence[str]]:
-        """The ``substitutions`` of many at once: for each of ``tokens`` what it stands for, one after the other."""
-        own = {field: clean_all([each[field] for each in values]) for field in self.fields}
+        ``values`` are theirs by field, one after the other.
+        """
+        own = {field: clean_all(values[field]) for field in self.fields}  # most stand in both parts
         return [escape_all(own[field]) if in_html else own[field] for _, field, in_html in self._uses]
 
 

@@ -86,7 +86,8 @@ class Writer:
         """What stands in place of each ``%s`` for each of them."""
         ids, campaigns, names, emails, subjects, links, values, *_ = zip(*messages, strict=True)
         plain = [quoted(link)[1:-1] for link in links]
-        own = [map(quoted, column) for column in self._filler.columns(values)]
+        by_field = {field: [each[field] for each in values] for field in self._filler.fields}
+        own = [map(quoted, column) for column in self._filler.columns(by_field)]
         return list(
             zip(_mailboxes(names, emails), map(quoted, subjects), ids, ids, plain, ids, campaigns, *own, strict=True)
         )

@@ -5,6 +5,7 @@ and the decisions that lead to it, a tree of these (`paths.py`) takes everybody 
 outcome is always that of a plain render with its CSS inlined.
 """
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -19,6 +20,7 @@ from mmcampaign.merge.template import CONFIG, Merged, Template
 __all__ = ["HTML", "SUBJECT", "TEXT", "Choice", "Merged", "Merger", "Template"]
 
 SUBJECT, HTML, TEXT = "subject.txt", "body.html", "body.txt"
+_REFERRING = re.compile(r"\{%[-+]?\s*(?:extends|include|import|from)\b")
 _ORIGINAL = "default:"  # a site's file extends ours of the same name: {% extends "default:engy/body.html" %}
 
 
@@ -109,7 +111,12 @@ def _is_safe(path: str) -> bool:
 
 
 def _references(name: str, content: str) -> list[str]:
-    """The files that a file names, whether they exist or not."""
+    """The files that a file names, whether they exist or not. Parsing takes far longer than to see that it names none.
+
+    A syntax error there is found when it is compiled.
+    """
+    if not _REFERRING.search(content):
+        return []
     try:
         found = list(meta.find_referenced_templates(Environment({}).parse(content, name)))
     except jinja2.TemplateSyntaxError as error:

@@ -50,7 +50,6 @@ def make_message(
         values=values,
         unsubscribe_url=url,
         dated_at=NOW,
-        domain="uqx.example.org",
     )
     return Outgoing(
         message_id=message_id,

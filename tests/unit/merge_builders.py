@@ -47,6 +47,12 @@ def filled(merged: Merged) -> tuple[str, str, str]:
     return filler.subject(merged.values), filler.html(merged.values), filler.text(merged.values)
 
 
+def substitutions(filler: Filler, values: Mapping[str, str]) -> dict[str, str]:
+    """What each token stands for in the message of one person."""
+    columns = filler.columns({field: [value] for field, value in values.items()})
+    return {token: words for token, (words,) in zip(filler.tokens, columns, strict=True)}
+
+
 def tree(html: str) -> Any:
     """The parsed page as nested tuples: tags, attributes, texts, comments."""
 

@@ -20,7 +20,7 @@ from mmcampaign.merge import Merged
 from mmcampaign.merge.environment import long_date
 from mmcampaign.merge.page import InliningError, inline, with_safe_conditionals
 from mmcampaign.shapes import Filler, clean, one_line, without_tokens
-from tests.unit.merge_builders import LINK, SHARED, filled, load, tree
+from tests.unit.merge_builders import LINK, SHARED, filled, load, substitutions, tree
 
 FIELDS = ("learner.first_name", "learner.name", "learner.country", "item.email")
 NAMES = [
@@ -301,7 +301,7 @@ def require_same(merged: Merged, expected: tuple[str, str, str]) -> None:
 def require_substitutions(merged: Merged) -> None:
     """What SendGrid does: it replaces each token by its words."""
     filler, html = Filler(merged.shape), merged.shape.html
-    for token, words in filler.substitutions(merged.values).items():
+    for token, words in substitutions(filler, merged.values).items():
         html = html.replace(token, words)
     assert html == filler.html(merged.values)
 

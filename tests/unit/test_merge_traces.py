@@ -246,7 +246,6 @@ def composed(merged: Merged, subject: str, name: str) -> bytes:
         values=merged.values,
         unsubscribe_url=LINK,
         dated_at=datetime(2027, 1, 2, tzinfo=UTC),
-        domain="example.org",
     )
 
 

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmcampaign.mime import Composer, mailbox, quoted_printable, require_writable, unstructured
+from mmcampaign.mime import Composer, Letters, mailbox, quoted_printable, require_writable, unstructured
 from mmcampaign.model import Sender, Shape
 from mmcampaign.shapes import Place, Token, clean, escape, one_line
 
 SENDER = Sender(name="UQx Updates", email="business@uqx.uq.edu.au", reply_to="help@uqx.uq.edu.au")
 UNSUBSCRIBE = "https://mail.example.edu/u/" + "a" * 120
+DATED_AT = datetime(2027, 1, 20, 9, 30, tzinfo=UTC)
 HEADERS = [
     "From",
     "Reply-To",
@@ -83,8 +84,7 @@ def compose(
         "subject": "You passed",
         "values": values or {},
         "unsubscribe_url": UNSUBSCRIBE,
-        "dated_at": datetime(2027, 1, 20, 9, 30, tzinfo=UTC),
-        "domain": "uqx.uq.edu.au",
+        "dated_at": DATED_AT,
     } | changed
     return Composer(shape(text, html), sender).compose(**facts)
 
@@ -209,6 +209,39 @@ def test_any_body_comes_back(pieces: list[str], name: str, url: str) -> None:
     assert part(parse(raw), "plain") == plain.replace("\r\n", "\n").replace("\r", "\n")
 
 
+# What makes the look at all of them at once find something, or should not: ends, starts, what stands between them.
+edgy = st.lists(st.sampled_from(["Ann", " ", ".", "From ", "|", "=", "é", '"', "=?", "x" * 73]), max_size=3)
+persons = st.tuples(edgy.map("".join) | st.text(max_size=5), edgy.map("".join), st.sampled_from(["Hi", "Zoë passed"]))
+
+
+@given(st.lists(persons, min_size=1, max_size=5))
+@example([("Ann", "x" * 73, "Hi"), ("Ann Lee", "y" * 74, "Hi")])
+@example([("Ann", "|", "Hi"), ("Ann", ".", "Hi")])
+def test_many_are_written_as_one_by_one(people: list[tuple[str, str, str]]) -> None:
+    names, values, subjects = map(list, zip(*people, strict=True))
+    addresses = [f"ann{place}@{'exämple' if 'é' in name else 'example'}.org" for place, name in enumerate(names)]
+    ids, dates = [f"m-{place}" for place in range(len(people))], [DATED_AT] * len(people)
+    html = f"<p>{token('learner.name', Place.HTML)}</p> {token('learner.name', Place.HTML)}"
+    composer = Composer(shape(f"{token('learner.name', Place.TEXT)}, hello", html), SENDER)
+    written = composer.compose_all(
+        Letters(ids, names, addresses, subjects, [UNSUBSCRIBE] * len(people), dates, {"learner.name": values})
+    )
+    assert written == [
+        composer.compose(
+            message_id=message_id,
+            to_name=name,
+            to_email=address,
+            subject=subject,
+            values={"learner.name": value},
+            unsubscribe_url=UNSUBSCRIBE,
+            dated_at=DATED_AT,
+        )
+        for message_id, address, (name, value, subject) in zip(ids, addresses, people, strict=True)
+    ]
+    for raw in written:
+        assert_on_the_wire(raw)
+
+
 @pytest.mark.parametrize(
     ("text", "encoded"),
     [
@@ -264,7 +297,7 @@ def test_a_long_subject_folds_at_spaces_and_stays_readable() -> None:
         pytest.param({"unsubscribe_url": ""}, id="no URL"),
         pytest.param({"unsubscribe_url": "https://x.y/" + "a" * 1000}, id="URL too long for a line"),
         pytest.param({"message_id": "m 1"}, id="space in the id"),
-        pytest.param({"domain": "a>b"}, id="bracket in the domain"),
+        pytest.param({"sender": SENDER._replace(email="a@b>c.org")}, id="bracket in the sender's domain"),
         pytest.param({"dated_at": datetime(2027, 1, 20)}, id="no time zone"),
     ],
 )

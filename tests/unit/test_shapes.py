@@ -23,6 +23,7 @@ from mmcampaign.shapes import (
     with_places,
     without_tokens,
 )
+from tests.unit.merge_builders import substitutions
 
 FIELDS = ("learner.name", "learner.first_name", "item.unsubscribe_link", "unsubscribe_url", "learner.name#abcdefghij")
 
@@ -112,7 +113,7 @@ def test_replacing_by_substitutions_is_filling(values: dict[str, str]) -> None:
     html = " ".join(token(field, Place.HTML) for field in FIELDS)
     text = " ".join(token(field, Place.TEXT) for field in FIELDS)
     filler = Filler(shape(subject="Hello", html=html, text=text))
-    for written, value in filler.substitutions(values).items():
+    for written, value in substitutions(filler, values).items():
         html, text = html.replace(written, value), text.replace(written, value)
     assert html == filler.html(values)
     assert text == filler.text(values)
@@ -135,8 +136,9 @@ def test_many_values_are_cleaned_and_escaped_as_one_by_one(values: list[str]) ->
 def test_columns_are_the_substitutions_of_many(people: list[dict[str, str]]) -> None:
     marks = {place: " ".join(token(field, place) for field in FIELDS) for place in Place}
     filler = Filler(shape(subject="Hello", html=marks[Place.HTML], text=marks[Place.TEXT]))
-    found = [dict(zip(filler.tokens, words, strict=True)) for words in zip(*filler.columns(people), strict=True)]
-    assert found == [filler.substitutions(values) for values in people]
+    columns = filler.columns({field: [values[field] for values in people] for field in FIELDS})
+    found = [dict(zip(filler.tokens, words, strict=True)) for words in zip(*columns, strict=True)]
+    assert found == [substitutions(filler, values) for values in people]
 
 
 def test_what_is_written_for_a_trial_is_a_token_again() -> None:
@@ -159,7 +161,7 @@ def test_a_missing_value_is_an_error() -> None:
 
 def test_a_shape_without_tokens_is_left_alone() -> None:
     filler = Filler(shape(subject="S", html="<p>H</p>", text="T\n"))
-    assert (filler.subject({}), filler.html({}), filler.text({}), filler.substitutions({})) == (
+    assert (filler.subject({}), filler.html({}), filler.text({}), substitutions(filler, {})) == (
         "S",
         "<p>H</p>",
         "T\n",
