@@ -1,9 +1,9 @@
 """One sender's hands: claim messages (commit), hand them over, record what came of it (commit).
 
 The wire has a thread of its own, so the ledger is kept while a batch is under way: one transaction records the batch
-before and claims the next. Whichever thread has the time writes what was claimed (``outgoing.Desk``), and the wire's
-makes ready what is to be recorded. Whatever is raised meanwhile, what the backend cannot prove is recorded as unknown,
-and what was not begun goes back.
+before and claims the next. All else is done by the wire's thread, batch after batch: it writes the messages
+(``outgoing.Desk``), hands them over and makes ready what is to be recorded. Whatever is raised meanwhile, what the
+backend cannot prove is recorded as unknown, and what was not begun goes back.
 
 Nothing is begun that the claim does not cover any more: a process that was stopped for longer than its lease finds its
 messages given up.
@@ -43,11 +43,10 @@ LOCK_SECONDS = 0.0002  # for which a thread keeps Python's lock while another wa
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """Claimed messages; ``written`` if they were while others were on the wire. ``may_go`` is that of their batch."""
+    """Claimed messages; ``may_go`` is that of their batch."""
 
     claimed: Sequence[Claimed]
     may_go: Callable[[], bool]
-    written: Written | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +141,7 @@ class Hand:
             self._write_down()
             return self.exchange(size, turns)
         self._answered = []
-        return self._taken(covered_until) if self._claimed else None
-
-    def _taken(self, covered_until: float) -> Taken:
-        """What was claimed, written if the wire is busy: whoever has the time does it."""
-        busy = self._under_way is not None and not self._under_way[1].done()
-        written = self._desk.written(self._claimed) if busy else None
-        return Taken(claimed=self._claimed, may_go=partial(self.may_go, covered_until), written=written)
+        return Taken(claimed=self._claimed, may_go=partial(self.may_go, covered_until)) if self._claimed else None
 
     def begin(self, taken: Taken) -> None:
         """Hand over what was claimed last; nothing may be under way."""
@@ -214,7 +207,7 @@ class Hand:
         written, receipts = NOTHING, dict[str, Receipt]()
         begun, raised = False, None
         try:
-            written = taken.written or self._desk.written(taken.claimed)
+            written = self._desk.written(taken.claimed)
             batch = Batch(sender=self._desk.sender, messages=tuple(written.messages), may_go=taken.may_go)
             begun = bool(batch.messages) and batch.may_go()
             receipts = {receipt.message_id: receipt for receipt in (self._backend.deliver(batch) if begun else ())}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import chain
-from threading import Lock
 
 from sqlalchemy import Connection
 
@@ -42,7 +41,7 @@ class Written:
 
 class Desk:
     """Writes the claimed messages of a campaign: reads what was frozen of them, which never changes, in a transaction
-    of its own. May be asked from several threads.
+    of its own.
     """
 
     def __init__(self, store: Store, campaign: Campaign, backend: str) -> None:
@@ -50,14 +49,12 @@ class Desk:
         self.sender = sender_of(campaign.settings)
         self._whole = backend not in WRITES_THE_MAIL
         self._makers: dict[str, Maker] = {}  # of the latest shapes; emails of one person have one each
-        self._one_at_a_time = Lock()
 
     def written(self, claimed: Sequence[Claimed]) -> Written:
         """These messages as they are handed over. Raises UnavailableError when the database does not answer."""
         with self._store.read() as connection:
             found = contents(connection, [each.id for each in claimed], for_told=not self._whole)
-            with self._one_at_a_time:
-                makers = {digest: self._maker(connection, digest) for digest in {each.shape_digest for each in claimed}}
+            makers = {digest: self._maker(connection, digest) for digest in {each.shape_digest for each in claimed}}
         alike: dict[tuple[str, bool], list[ClaimedContent]] = {}
         for message in zip(claimed, found, strict=True):
             alike.setdefault(_alike(message), []).append(message)

@@ -1,6 +1,6 @@
 """One run of the sender: batch after batch, until nothing is left or there is a reason to stop.
 
-While a batch is on the wire the next one is claimed and written, where that leaves no more in doubt after a crash than
+While a batch is on the wire the next one is claimed, where that leaves no more in doubt after a crash than
 ``[mail] claim_batch`` and one second's worth of the rate. It is begun only when the answers to the one before have been
 judged, so that trouble stops the run as exactly as if one batch went after the other.
 """
