@@ -24,7 +24,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from mmcampaign.app import App
-from mmcampaign.delivery import WRITES_THE_MAIL, Backend
+from mmcampaign.delivery import Backend
 from mmcampaign.errors import UnavailableError
 from mmcampaign.lifecycle import costs_an_attempt, settle
 from mmcampaign.model import Batch, Outcome, Receipt
@@ -73,8 +73,10 @@ class Hand:
     For ``with``: at the end nothing is left in hand, whatever was raised.
     """
 
-    def __init__(self, app: App, campaign: Campaign, backend: Backend, watch: Watch) -> None:
+    def __init__(self, app: App, campaign: Campaign, backend: Backend, watch: Watch, *, by_shape: bool) -> None:
+        """``by_shape``: take messages of one shape after another, not in the order of planning, which mixes them."""
         self._app, self._campaign, self._backend, self._watch = app, campaign.id, backend, watch
+        self._by_shape = by_shape
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._desk = Desk(app.store, campaign, backend.name)
         self._wire = ThreadPoolExecutor(1, thread_name_prefix="wire")
@@ -166,11 +168,9 @@ class Hand:
     # --- the ledger ---
 
     def _claim(self, connection: Connection, size: int) -> Sequence[Claimed]:
-        """The next messages, in the order of planning where the backend does not want them by their shape."""
-        app, provider = self._app, self._backend.name
-        by_shape = provider in WRITES_THE_MAIL
-        claimer = outbox.Claimer(by=self._name, provider=provider, now=app.clock(), today=app.today)
-        for after in [None] if by_shape else [self._after, 0] if self._after else [0]:
+        app = self._app
+        claimer = outbox.Claimer(by=self._name, provider=self._backend.name, now=app.clock(), today=app.today)
+        for after in [None] if self._by_shape else [self._after, 0] if self._after else [0]:
             claimed = outbox.claim(connection, self._campaign, claimer, size=size, after=after) if size else []
             if claimed:
                 self._after = claimed[-1].learner_id

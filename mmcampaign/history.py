@@ -70,15 +70,15 @@ def show(app: App, key: str) -> ShownMessage:
         (outgoing,) = Maker(stored.shape, sender, campaign, whole=True).outgoing([(claimed, stored.content)])
     except ValueError as error:  # it failed for this reason when it was to be handed over
         raise UnavailableError(f"Message {key} cannot be shown: {error}.", unchanged="It was never sent.") from error
-    values = token_values(json.loads(stored.content.personal), stored.content.unsubscribe_url)
     logged = _logged(stored)
-    if logged and logged not in _digests(outgoing._replace(values=values), stored, sender):
+    if logged and logged not in _digests(outgoing, stored, sender):
         raise UnavailableError(
             f"Message {key} cannot be shown as it was sent: its bytes do not have the logged digest.",
             unchanged="Nothing was changed.",
             todo="mmcampaign audit --verify",
         )
     filler = Filler(stored.shape)
+    values = token_values(json.loads(stored.content.personal), stored.content.unsubscribe_url)
     return ShownMessage(
         facts=_facts({**stored.row, "digest": logged}),
         subject=outgoing.subject,

@@ -25,7 +25,6 @@ SHARED_HEADERS = {
 }
 
 _CRLF = "\r\n"
-_LINE_ENDS = re.compile(r"\r\n?|\n")
 _SOFT_BREAK = "=\r\n"
 _WIDTH = 73  # RFC 2045 6.7 allows 76 with the soft break; two are kept for `_LINE_START`
 _WORD = 39  # bytes that an encoded-word of 75 characters holds as base64
@@ -155,7 +154,8 @@ def _body(shape: Shape) -> str:
 
 def quoted_printable(text: str) -> str:
     """RFC 2045 6.7 with CRLF line ends; tokens stay whole, each alone on its line."""
-    return "\r\n".join(map(_encoded_line, _LINE_ENDS.sub("\n", text).split("\n")))
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\r\n".join(map(_encoded_line, lines))
 
 
 @lru_cache(maxsize=4_096)  # the shapes of a campaign share most of their lines

@@ -252,9 +252,9 @@ class Outgoing(NamedTuple):
     """One message ready to be handed over. ``eml`` is the whole RFC 5322 message with CRLF line ends, or empty for a
     provider that writes it itself.
 
-    ``values`` are the plain personal values that fill the tokens of its ``shape``, by field name, for such a provider.
-    ``told`` is what it is told of this person, if that was made when the campaign was planned; then nothing else but
-    the address need be there.
+    ``values`` are the plain personal values that fill the tokens of its ``shape``, by field name. ``told`` is what such
+    a provider is told of this person, if that was made when the campaign was planned; then nothing else but the
+    address need be there.
     """
 
     message_id: str

@@ -120,12 +120,12 @@ class Maker:
             columns = {
                 field: links if name is None else [each[name] for each in own] for field, name in self._names.items()
             }
+            values = _by_message(columns) or values
             if self._composer:
                 dates = [each.claimed_at for each in claimed]
                 eml = self._composer.compose_all(Letters(ids, names, addresses, subjects, links, dates, columns))
             else:
                 require_writable(ids, addresses, links)
-                values = _by_message(columns) or values
         campaign, shape = [self._campaign] * len(ids), [self._shape] * len(ids)
         return rows_of(Outgoing, ids, campaign, names, addresses, subjects, links, values, shape, eml, told)
 

@@ -43,6 +43,11 @@ class SendRequest:
     resume: bool = False
     wait: bool = False
 
+    @property
+    def for_some(self) -> bool:
+        """Whether it is for a part of the pending ones."""
+        return bool(self.leave) or self.limit is not None or self.first is not None
+
     def number_of(self, pending: int) -> int:
         """How many of the pending messages may go now."""
         limits = [most for most in (self.limit, self.first) if most is not None]
@@ -68,7 +73,7 @@ def send(
         with _only_sender(app):
             settle_orphans(app, request.campaign, backend)
             campaign, number = begin(app, request, backend.name, confirm=confirm)
-            run = Run(campaign=campaign.id, total=number, stop=stop or Event())
+            run = Run(campaign=campaign.id, total=number, for_some=request.for_some, stop=stop or Event())
             if number:
                 send_all(app, campaign, backend, run, wait=request.wait, on_progress=on_progress)
             return _finish(app, campaign, request, run), run
@@ -102,7 +107,7 @@ def share(app: App, request: SendRequest, *, stop: Event) -> tuple[Campaign, Run
         with app.store.read() as connection:
             campaign = get(connection, request.campaign)
         pending = campaign.ledger["pending"] if campaign.state is CampaignState.SENDING else 0
-        run = Run(campaign=campaign.id, total=request.number_of(pending), stop=stop)
+        run = Run(campaign=campaign.id, total=request.number_of(pending), for_some=request.for_some, stop=stop)
         if run.total:
             send_all(app, campaign, backend, run, wait=False, on_progress=lambda _: None)
         return _finish(app, campaign, request, run), run

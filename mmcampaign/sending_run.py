@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from mmcampaign.app import App
-from mmcampaign.delivery import Backend
+from mmcampaign.delivery import WRITES_THE_MAIL, Backend
 from mmcampaign.handover import Answers, Hand
 from mmcampaign.lifecycle import asks_for_less
 from mmcampaign.model import MessageStatus
@@ -28,11 +28,13 @@ PUT_OFFS_IN_A_ROW = 10
 class Run:
     """One run of the sender: what it did so far, and why it stopped if it did.
 
-    ``trouble`` is what it met and paused the campaign for; ``told`` is what a person or the clock told it.
+    ``for_some``: it is for a part of those that are pending. ``trouble`` is what it met and paused the campaign for;
+    ``told`` is what a person or the clock told it.
     """
 
     campaign: int
     total: int
+    for_some: bool = False
     done: int = 0
     failures_in_a_row: int = 0
     put_offs_in_a_row: int = 0
@@ -54,7 +56,8 @@ def send_all(
 ) -> None:
     """Send up to ``run.total`` messages; ``run`` says what came of it. ``wait`` waits for the send window."""
     watch = Watch(app, campaign.id, run.stop, None if backend.name in REACH_NOBODY else app.settings.mail.window)
-    with Hand(app, campaign, backend, watch) as hand:
+    by_shape = backend.name in WRITES_THE_MAIL or not run.for_some  # a first wave shows many shapes
+    with Hand(app, campaign, backend, watch, by_shape=by_shape) as hand:
         sender = _Sender(app, backend, run, watch, hand)
         while sender.goes_on(wait=wait):
             on_progress(run)

@@ -143,6 +143,11 @@ class Segments:
         self._parts = split(text)
         self._slots = [(place, self._parts[place]) for place in range(1, len(self._parts), 2)]
 
+    @property
+    def tokens(self) -> list[str]:
+        """As they are written, each once, in order."""
+        return list(dict.fromkeys(self._parts[1::2]))
+
     def fill(self, written: Mapping[str, str]) -> str:
         """The text with each token replaced by what ``written`` holds for it."""
         parts = self._parts.copy()
@@ -160,7 +165,7 @@ class Filler:
 
     def __init__(self, shape: Shape) -> None:
         self._subject, self._html, self._text = Segments(shape.subject), Segments(shape.html), Segments(shape.text)
-        self._subject_uses, self._html_uses, self._text_uses = map(_uses, (shape.subject, shape.html, shape.text))
+        self._subject_uses, self._html_uses, self._text_uses = map(_uses, (self._subject, self._html, self._text))
         self._uses = self._text_uses + self._html_uses
         self.fields = tuple(dict.fromkeys(field for _, field, _ in self._uses))
         self.tokens = tuple(token for token, _, _ in self._uses)
@@ -186,8 +191,9 @@ class Filler:
 _Use = tuple[str, str, bool]  # a token as it is written, its field, whether it stands in HTML
 
 
-def _uses(part: str) -> tuple[_Use, ...]:
-    return tuple((token.text, token.field, token.place is Place.HTML) for token in dict.fromkeys(tokens(part)))
+def _uses(part: Segments) -> tuple[_Use, ...]:
+    read = [(written, Token.read(written)) for written in part.tokens]
+    return tuple((written, token.field, token.place is Place.HTML) for written, token in read)
 
 
 def _written(uses: tuple[_Use, ...], values: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from mmcampaign.campaigns import cancel, pause, reject, resolve, resume
 from mmcampaign.errors import RefusedError, UnavailableError
@@ -16,7 +16,7 @@ from mmcampaign.model import CampaignState, MessageStatus, Outcome, Outgoing, Re
 from mmcampaign.sending import FIRST_WAVE
 from mmcampaign.sending_run import PUT_OFFS_IN_A_ROW
 from mmcampaign.store.campaigns import Campaign
-from mmcampaign.store.tables import campaigns, send_rates
+from mmcampaign.store.tables import campaigns, messages, send_rates, shapes
 from mmcampaign.testing import MemoryBackend
 from tests.steps import DOWN, acts, address, approved, go, kill_during, open_counts, planned, rows
 from tests.worlds import Scripted, TestApp, on_sqlite, with_mail
@@ -183,6 +183,22 @@ def test_the_first_wave_goes_out_and_the_rest_waits_for_a_yes(make: Callable[...
     done, run = go(app, campaign)
     assert (done.state, open_counts(done)) == (S.FINISHED, {"accepted": 7, "failed": 1})
     assert not run.ended_first_wave
+
+
+def test_a_part_of_a_campaign_shows_many_shapes_and_the_rest_goes_shape_by_shape(make: Callable[..., TestApp]):
+    backend = MemoryBackend(batch_size=2)
+    app = make(9, backend=backend)
+    campaign = approved(app)
+    with app.store.write() as connection:
+        shape = connection.execute(select(shapes)).one()._asdict()
+        connection.execute(insert(shapes), {**shape, "digest": "0" * 64})
+        connection.execute(update(messages).where(messages.c.learner_id % 2 == 0).values(shape_digest="0" * 64))
+    go(app, campaign, first=3)
+    resume(app, campaign.id)
+    go(app, campaign, limit=1)
+    go(app, campaign)
+    addressed = [[message.to_email for message in batch.messages] for batch in backend.batches]
+    assert addressed == [list(map(address, some)) for some in ([1, 2], [3], [4], [6, 8], [5, 7], [9])]
 
 
 @on_sqlite
