@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from mmcampaign.app import App
-from mmcampaign.delivery import WRITES_THE_MAIL, Backend
+from mmcampaign.delivery import Backend
 from mmcampaign.handover import Answers, Hand
 from mmcampaign.lifecycle import asks_for_less
 from mmcampaign.model import MessageStatus
@@ -56,8 +56,7 @@ def send_all(
 ) -> None:
     """Send up to ``run.total`` messages; ``run`` says what came of it. ``wait`` waits for the send window."""
     watch = Watch(app, campaign.id, run.stop, None if backend.name in REACH_NOBODY else app.settings.mail.window)
-    by_shape = backend.name in WRITES_THE_MAIL or not run.for_some  # a first wave shows many shapes
-    with Hand(app, campaign, backend, watch, by_shape=by_shape) as hand:
+    with Hand(app, campaign, backend, watch, by_shape=not run.for_some) as hand:  # a first wave shows many shapes
         sender = _Sender(app, backend, run, watch, hand)
         while sender.goes_on(wait=wait):
             on_progress(run)
