@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
+import boto3
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.server import ThreadedMotoServer
 from moto.ses.models import ses_backends
@@ -105,7 +106,14 @@ def ses_server() -> Iterator[SesServer]:
 
 @cache
 def _moto() -> str:
-    """Where moto listens; one for all tests of the process, in a thread that ends with it."""
+    """Where moto listens; one for all tests of the process, in a thread that ends with it.
+
+    With its first request it compiles its routes, which Python 3.11 cannot do in several threads at once
+    (``SystemError: AST constructor recursion depth mismatch``): so that one is ours.
+    """
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
-    return "{}:{}".format(*moto.get_host_and_port())
+    place = "{}:{}".format(*moto.get_host_and_port())
+    with patch.dict(os.environ, ENVIRONMENT):
+        boto3.client("sesv2", region_name=REGION, endpoint_url=f"http://{place}").list_email_identities()
+    return place
