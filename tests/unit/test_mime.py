@@ -265,6 +265,23 @@ def test_quoted_printable(text: str, encoded: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        pytest.param("x" * 73, "x" * 73, id="fills its line"),
+        pytest.param("x" * 74, "x" * 73 + "=\r\nx", id="too long for it"),
+        pytest.param(".net", "=2Enet", id="dot at the start"),
+        pytest.param("From me", "=46rom me", id="From at the start"),
+        pytest.param("a.b|From c |d", "a.b|From c |d", id="none of it at the start"),
+        pytest.param("1=1", "1=3D1", id="equals sign"),
+        pytest.param("Zoë", "Zo=C3=AB", id="two bytes"),
+    ],
+)
+def test_a_value_stands_between_two_soft_breaks(value: str, encoded: str) -> None:
+    raw = compose(text=f"Hi {token('learner.name', Place.TEXT)}!", values={"learner.name": value})
+    assert f"\r\n\r\nHi=20=\r\n{encoded}=\r\n!\r\n".encode() in raw
+
+
+@pytest.mark.parametrize(
     ("name", "written"),
     [
         pytest.param("", "a@b.org", id="no name"),
