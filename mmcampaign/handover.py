@@ -168,6 +168,7 @@ class Hand:
     # --- the ledger ---
 
     def _claim(self, connection: Connection, size: int) -> Sequence[Claimed]:
+        """The next messages, shape by shape or in the order of planning."""
         app = self._app
         claimer = outbox.Claimer(by=self._name, provider=self._backend.name, now=app.clock(), today=app.today)
         for after in [None] if self._by_shape else [self._after, 0] if self._after else [0]:

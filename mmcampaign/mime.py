@@ -24,7 +24,9 @@ SHARED_HEADERS = {
     "Precedence": "bulk",
 }
 
-_CRLF = "\r\n"
+# Stand for the id and the unsubscribe link in what is made ready for many messages; no domain has an underscore.
+ID_HERE, LINK_HERE = "_id_here_", "https://_link_here_"
+
 _SOFT_BREAK = "=\r\n"
 _WIDTH = 73  # RFC 2045 6.7 allows 76 with the soft break; two are kept for `_LINE_START`
 _WORD = 39  # bytes that an encoded-word of 75 characters holds as base64
@@ -62,7 +64,9 @@ class Composer:
     def __init__(self, shape: Shape, sender: Sender) -> None:
         self._filler = Filler(shape)
         self._headers = _fixed_headers(sender)
-        self._domain = ascii_address(sender.email).rpartition("@")[2]
+        own = own_headers(ID_HERE, LINK_HERE, ascii_address(sender.email).rpartition("@")[2])
+        lines = "".join(f"\r\n{name}: {value}" for name, value in own.items())
+        self._own = re.split(f"({re.escape(ID_HERE)}|{re.escape(LINK_HERE)})", lines)
         self._body = split(_body(shape))
 
     def compose(
@@ -85,7 +89,8 @@ class Composer:
         """The messages as they go over the wire.
 
         Raises ``ValueError`` when an address, URL or id of any could not stand in a header unchanged (RFC 5322 3.6,
-        RFC 2369, RFC 8058): those are checked long before, so it is a fault of the caller.
+        RFC 2369, RFC 8058): those are checked long before, so it is a fault of the caller. ``KeyError``: a
+        value is missing.
         """
         ids, links = letters.message_ids, letters.unsubscribe_urls
         addresses = ascii_addresses(letters.addresses)
@@ -96,9 +101,8 @@ class Composer:
             *(f"{self._headers}To: ", map(_with_name, letters.names, addresses)),
             *("\r\nSubject: ", map(unstructured, letters.subjects)),
             *("\r\nDate: ", map(_date, letters.dated_at)),
-            *("\r\nMessage-ID: <", ids),
-            *(f"@{self._domain}>\r\nX-MMCampaign-Message: ", ids),
-            *("\r\nList-Unsubscribe: <", links, ">\r\n"),
+            *({ID_HERE: ids, LINK_HERE: links}.get(piece, piece) for piece in self._own),
+            "\r\n",
             *(written[part] if place % 2 else part for place, part in enumerate(self._body)),
         ]
         columns = [[part] * len(ids) if isinstance(part, str) else part for part in parts]
@@ -219,12 +223,15 @@ def mailbox(name: str, address: str) -> str:
 
 def _with_name(name: str, address: str) -> str:
     """The same of an address that can stand there."""
-    name = name if (is_phrase := bool(_PHRASE.fullmatch(name))) else one_line(name)
+    phrase = _PHRASE.fullmatch(name)
+    if not phrase:
+        name = one_line(name)
+        phrase = _PHRASE.fullmatch(name)
     if not name:
         return address
     if not name.isascii() or len(name) > 60 or "=?" in name:
         return f"{_encoded_words(name)}\r\n <{address}>"
-    if not is_phrase and not _PHRASE.fullmatch(name):
+    if not phrase:
         name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{name} <{address}>"
 

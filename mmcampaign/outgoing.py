@@ -29,7 +29,7 @@ MOST_SHAPES = 100  # kept ready at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """Messages ready for the wire.
+    """Messages ready for the wire, those of one shape together.
 
     ``failed`` are the receipts of those that cannot be written, ``digests`` those of the bytes, both by message id.
     """
@@ -59,11 +59,10 @@ class Desk:
         for message in zip(claimed, found, strict=True):
             alike.setdefault(_alike(message), []).append(message)
         failed: dict[str, Receipt] = {}
-        made = chain.from_iterable(_made(makers[digest], messages, failed) for (digest, _), messages in alike.items())
-        outgoing = {each.message_id: each for each in made}
-        digests = {each.message_id: sha256(each.eml).hexdigest() for each in outgoing.values() if each.eml}
-        in_order = [outgoing[each.message_id] for each in claimed if each.message_id in outgoing]
-        return Written(messages=in_order, failed=failed, digests=digests)
+        made = (_made(makers[digest], messages, failed) for (digest, _), messages in alike.items())
+        outgoing = list(chain.from_iterable(made))
+        digests = {each.message_id: sha256(each.eml).hexdigest() for each in outgoing if each.eml}
+        return Written(messages=outgoing, failed=failed, digests=digests)
 
     def _maker(self, connection: Connection, digest: str) -> "Maker":
         if digest not in self._makers:

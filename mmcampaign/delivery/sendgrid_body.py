@@ -13,7 +13,7 @@ from itertools import groupby
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from mmcampaign.mime import SHARED_HEADERS, own_headers
+from mmcampaign.mime import LINK_HERE, SHARED_HEADERS, own_headers
 from mmcampaign.model import Batch, Outgoing, Sender, Shape
 from mmcampaign.shapes import Filler, clean_all
 
@@ -63,11 +63,11 @@ class Writer:
 
     def __init__(self, shape: Shape, sender: Sender) -> None:
         self._shape, self._filler = shape, Filler(shape)
-        own = own_headers(_HERE, "https://link.here", sender.email.rpartition("@")[2])
+        own = own_headers(_HERE, LINK_HERE, sender.email.rpartition("@")[2])
         headers = f"{json.dumps(own, separators=(',', ':'))[:-1]},{json.dumps(SHARED_HEADERS)[1:]}"
         # Kept for long and seen by SendGrid's staff: opaque ids only (delivery.md 0). They come back with each event.
         ids = f'"custom_args":{{"mmc_message":"{_HERE}","mmc_campaign":"{_HERE}"}}'
-        about = f'{{"to":[{_HERE}],"subject":{_HERE},"headers":{headers},{ids}'.replace("https://link.here", _HERE)
+        about = f'{{"to":[{_HERE}],"subject":{_HERE},"headers":{headers},{ids}'.replace(LINK_HERE, _HERE)
         about = about.replace("%", "%%").replace(_HERE, "%s")
         self._words = ",".join([f"{quoted(token)}:%s" for token in self._filler.tokens])
         self._told_apart = f"{about}}}"

@@ -132,6 +132,31 @@ def test_a_site_overrides_a_file_and_extends_ours(tmp_path: Path) -> None:
     assert set(template.files) == {"mail/subject.txt", "mail/body.html", "mail/body.txt", "default:mail/body.html"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{% include '_base/m.html' %}",
+        "{%include '_base/m.html'%}",
+        "{%- include '_base/m.html' -%}",
+        "{%+ include ['_base/m.html'] ignore missing %}",
+        "{%\n  import '_base/m.html' as m %}",
+        "{% from '_base/m.html' import x %}",
+        "{% if next %}{% include '_base/m.html' %}{% endif %}",
+        "{% block b %}{%-\tinclude '_base/m.html' %}{% endblock %}",
+    ],
+)
+def test_a_file_is_found_however_it_is_named(tmp_path: Path, words: str) -> None:
+    write(tmp_path, "_base", m_html="{% macro x() %}1{% endmacro %}")
+    assert "_base/m.html" in Merger(write(tmp_path, body_html=words)).files("mail")
+
+
+def test_an_error_in_a_file_that_names_no_other_is_told_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path, "_base", layout_html="<p>\n{% if %}{% endif %}{% block b %}{% endblock %}</p>")
+    with pytest.raises(TemplateError, match=r"_base/layout\.html, line 2") as error:
+        load(tmp_path, body_html="{% extends '_base/layout.html' %}").merge(MergeContext.of(SHARED), ANN)
+    assert error.value.line == 2
+
+
 def test_files_and_digest_cover_all_that_is_used(tmp_path: Path) -> None:
     write(tmp_path, "_base", layout_html="<p>{% block b %}{% endblock %}</p>", m_html="{% macro x() %}1{% endmacro %}")
     write(tmp_path, "other", body_html="unused")
