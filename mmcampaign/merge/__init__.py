@@ -36,6 +36,8 @@ class Merger:
         ``subject`` is the configured one; a ``subject.txt`` in the folder wins. Raises ``TemplateError``.
         """
         parts, files, subject = self._found(name, subject)
+        for path, content in files.items():
+            _parsed(path, content)  # an error is told although nobody may be written to
         return Template(name, files, parts, subject)
 
     def files(self, name: str, *, subject: str = "") -> dict[str, str]:
@@ -110,15 +112,9 @@ def _is_safe(path: str) -> bool:
         return False
 
 
-def _references(name: str, content: str) -> list[str]:
-    """The files that a file names, whether they exist or not. Parsing takes far longer than to see that it names none.
-
-    A syntax error there is found when it is compiled.
-    """
-    if not _REFERRING.search(content):
-        return []
+def _parsed(name: str, content: str) -> jinja2.nodes.Template:
     try:
-        found = list(meta.find_referenced_templates(Environment({}).parse(content, name)))
+        return Environment({}).parse(content, name)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(
             f"{name}, line {error.lineno}: {error.message}.",
@@ -126,6 +122,13 @@ def _references(name: str, content: str) -> list[str]:
             line=error.lineno,
             todo="mend the template, then try again",
         ) from error
+
+
+def _references(name: str, content: str) -> list[str]:
+    """The files that a file names, whether they exist or not. To see that it names none takes no parsing."""
+    if not _REFERRING.search(content):
+        return []
+    found = list(meta.find_referenced_templates(_parsed(name, content)))
     if None in found:
         raise TemplateError(
             f"{name} extends, includes or imports a file whose name is computed.",

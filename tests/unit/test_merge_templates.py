@@ -153,7 +153,7 @@ def test_a_file_is_found_however_it_is_named(tmp_path: Path, words: str) -> None
 def test_an_error_in_a_file_that_names_no_other_is_told_with_its_line(tmp_path: Path) -> None:
     write(tmp_path, "_base", layout_html="<p>\n{% if %}{% endif %}{% block b %}{% endblock %}</p>")
     with pytest.raises(TemplateError, match=r"_base/layout\.html, line 2") as error:
-        load(tmp_path, body_html="{% extends '_base/layout.html' %}").merge(MergeContext.of(SHARED), ANN)
+        load(tmp_path, body_html="{% extends '_base/layout.html' %}")
     assert error.value.line == 2
 
 
